@@ -272,3 +272,77 @@ class SendReceipt:
 
     message_id: MessageId
     ack: Ack
+
+
+@dataclass(frozen=True, slots=True)
+class ChatHead:
+    """A chat and the time of its newest message."""
+
+    chat: Jid
+    last_at: datetime | None
+    unread: int
+    phone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a probe found: ``connected`` is usable and online, not merely loaded."""
+
+    connected: bool
+    mode: str
+    detail: str
+
+
+# -- one step of the bot -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of one inbound message at the durable edge.
+
+    ``state`` is NEW for a message to process, SKIPPED for one that was only recorded; ``fresh`` is
+    False for one that the inbox knew already. ``chat_key`` is resolved through the aliases.
+    """
+
+    key: InboxKey
+    chat_key: ChatKey
+    fresh: bool
+    state: InboxState
+    ord: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationView:
+    """The conversation as the responder sees it, read under the inbox row's lock.
+
+    ``bot_state`` is the responder's own JSON of the last turn. ``opted_out``: the contact said
+    stop. ``paused_until``: a person took over.
+    """
+
+    chat_key: ChatKey
+    contact_name: str
+    phone: str
+    opted_out: bool
+    bot_state: dict[str, Any]
+    paused_until: datetime | None
+    last_outgoing_at: datetime | None
+    last_person_at: datetime | None
+
+
+class Outcome(StrEnum):
+    DONE = "done"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one step decided: stored whole, in one transaction, or not at all.
+
+    ``reason``: why skipped, or the intent answered. ``opted_out``: None leaves it as it is.
+    """
+
+    outcome: Outcome
+    reason: str
+    replies: tuple[Reply, ...] = ()
+    bot_state: dict[str, Any] | None = None
+    opted_out: bool | None = None

@@ -1,0 +1,187 @@
+"""What the bot needs of the outside, as Protocols: a channel, a ledger, a book of states.
+
+``channel`` and ``db`` satisfy these by shape and import nothing from here. The values that cross
+are those of ``flowhq.model`` and the frozen classes below.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from flowhq.events import ChannelEvent
+from flowhq.model import (
+    Ack,
+    ChatHead,
+    ChatKey,
+    ConversationView,
+    Decision,
+    Health,
+    InboundMessage,
+    InboxKey,
+    InboxState,
+    Jid,
+    MessageId,
+    OutboundMessage,
+    OutboxId,
+    Recorded,
+    Reply,
+    SendReceipt,
+    TenantId,
+    TenantSnapshot,
+)
+
+
+class Channel(Protocol):
+    """One tenant's way to WhatsApp. Opened and closed by the tenant's runner, used by it alone.
+
+    Every method may raise ChannelRestartError (the channel is no use any more) and is limited in
+    time by the channel itself.
+    """
+
+    async def open(self) -> None:
+        """Start and hook the page; events flow from now on. LoginRequiredError,
+        MisconfiguredError and ChannelRestartError say what to do when it cannot."""
+        ...
+
+    async def close(self) -> None:
+        """Close cleanly so that the pairing reaches the disk; safe to call twice."""
+        ...
+
+    async def kill(self) -> None:
+        """End the browser's whole process tree now, whatever state it is in."""
+        ...
+
+    def events(self) -> AsyncIterator[ChannelEvent]:
+        """Events in the order the page saw them. One reader; ends when the channel is closed and
+        raises ChannelRestartError when the page or browser is gone."""
+        ...
+
+    async def send(self, message: OutboundMessage) -> SendReceipt:
+        """Hand the message over under its ``client_id`` and wait for the server's ack.
+        SendRefusedError: not sent. SendUnknownError: look it up later."""
+        ...
+
+    async def look_up(self, chat: Jid, client_id: MessageId) -> Ack | None:
+        """The ack of an own message in the page's store; None when it is not there."""
+        ...
+
+    async def history(
+        self, chat: Jid, *, since: datetime | None, limit: int
+    ) -> Sequence[InboundMessage]:
+        """Messages of a chat, oldest first, both directions, source catchup."""
+        ...
+
+    async def chats(self) -> Sequence[ChatHead]:
+        """Every one-to-one chat that the page knows, newest first."""
+        ...
+
+    async def mark_read(self, chat: Jid) -> None: ...
+
+    async def show_typing(self, chat: Jid, seconds: float) -> None: ...
+
+    async def probe(self) -> Health:
+        """Ask the page for its health; ChannelRestartError when it does not answer in time."""
+        ...
+
+    async def refresh_qr(self) -> None: ...
+
+    async def log_out(self) -> None:
+        """Unlink this device on the server; the profile is forgotten by the caller."""
+        ...
+
+
+# -- the ledger -----------------------------------------------------------------------------------
+
+
+Decide = Callable[[InboundMessage, ConversationView], Decision]
+"""Pure and synchronous: it runs inside the transaction and must not wait for anything."""
+
+
+class Ledger(Protocol):
+    """The durable memory of ONE tenant; nothing of another can be reached through it.
+
+    Every method is one transaction and may raise StoreUnavailableError (nothing was stored).
+    """
+
+    tenant_id: TenantId
+
+    async def record(
+        self, message: InboundMessage, *, state: InboxState, reason: str = ""
+    ) -> Recorded:
+        """Store a message before anything acts on it: ledger row, inbox row, contact,
+        conversation, alias and cursor. Known already: ``fresh`` is False, nothing changes.
+        ``state`` SKIPPED with its reason records without work to do."""
+        ...
+
+    async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
+        """One step: lock the inbox row, decide, mark it, plan the replies. A row that is not
+        waiting any more gives (); one given reply per (cause, part) whatever happens."""
+        ...
+
+    async def postpone(self, key: InboxKey, *, error: str) -> datetime | None:
+        """Count a failed attempt; the time of the next one, or None when the row is dead now."""
+        ...
+
+    async def waiting(self, chat_key: ChatKey | None, *, limit: int) -> Sequence[Recorded]:
+        """Inbox rows in state new or retry, in order; of one chat or of all."""
+        ...
+
+    async def load(self, key: InboxKey) -> InboundMessage | None: ...
+
+    async def skip(self, keys: Sequence[InboxKey], *, reason: str) -> None: ...
+
+    async def notify(
+        self, chat_key: ChatKey, to: Jid, *, cause: str, reply: Reply
+    ) -> Sequence[OutboundMessage]:
+        """Plan a notice of our own (please wait ...), once per cause; () if it was planned
+        before."""
+        ...
+
+    async def unsettled(self) -> Sequence[OutboundMessage]:
+        """Rows in planned, sending or unknown, oldest first: what a start must look after."""
+        ...
+
+    async def mark_sending(self, outbox_id: OutboxId) -> bool:
+        """Commit the intent and count the attempt; False if the row is settled or cancelled."""
+        ...
+
+    async def mark_accepted(self, outbox_id: OutboxId, ack: Ack) -> None: ...
+
+    async def mark_unknown(self, outbox_id: OutboxId, *, error: str) -> None: ...
+
+    async def mark_failed(self, outbox_id: OutboxId, *, error: str, retry: bool) -> datetime | None:
+        """A refusal: back to planned with its next time, or None when the row is dead now."""
+        ...
+
+    async def acknowledge(self, ids: Sequence[MessageId], ack: Ack) -> None:
+        """Raise the status of own messages; acks never go back, unknown ids are ignored."""
+        ...
+
+    async def known_own(self, message_id: MessageId) -> OutboxId | None:
+        """The outbox row of an own message, None if a person typed it on the phone."""
+        ...
+
+    async def cursor(self, chats: Sequence[Jid]) -> dict[Jid, datetime]:
+        """Time of the newest message recorded per chat, for those that have one."""
+        ...
+
+    async def save_qr(self, *, text: str, data_url: str, expires_at: datetime | None) -> None: ...
+
+    async def save_identity(self, *, jid: str, lid: str) -> None:
+        """The paired number; also clears the QR and sets paired_at on the first time."""
+        ...
+
+    async def forget_pairing(self) -> None: ...
+
+    async def touch(self) -> datetime:
+        """last_seen_at = now, after a successful probe."""
+        ...
+
+
+class StatusBook(Protocol):
+    """Where states are kept, with their history."""
+
+    async def save(self, snapshot: TenantSnapshot, *, event: str, actor: str) -> None:
+        """Tenant, session and worker rows and, if the tenant's status or reason changed, a
+        tenant_events row: one transaction."""
+        ...
