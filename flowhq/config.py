@@ -1,0 +1,420 @@
+"""Settings: config.toml and the environment become one frozen object, or one list of mistakes.
+
+What each setting means, its unit and what breaks when it is wrong stands in config.toml and
+docs/configuration.md; here are the types, the bounds and the defaults. Order of precedence:
+environment, file, default. Nothing here opens anything but the files it is pointed at.
+"""
+
+import difflib
+import ipaddress
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from flowhq.errors import ConfigError, ConfigProblem
+
+EMBEDDED = "embedded"
+ENV_PREFIX = "FLOWHQ_"
+# Names under the prefix that are not settings: where the file is, and what the tests use.
+ENV_OTHER = ("FLOWHQ_CONFIG", "FLOWHQ_TEST_")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+    )
+    secret_keys: ClassVar[frozenset[str]] = frozenset()
+
+
+class DatabaseSettings(_Section):
+    secret_keys = frozenset({"url"})
+
+    url: SecretStr = SecretStr(EMBEDDED)
+    data_dir: Path = Path("var/postgres")
+    pool_min: int = Field(2, ge=1, le=100)
+    pool_max: int = Field(10, ge=2, le=200)
+    command_timeout_s: float = Field(5, gt=0, le=300)
+    connect_timeout_s: float = Field(3, gt=0, le=60)
+
+    @property
+    def embedded(self) -> bool:
+        """True if the daemon runs a PostgreSQL of its own in ``data_dir``."""
+        return self.url.get_secret_value() == EMBEDDED
+
+    @field_validator("url")
+    @classmethod
+    def _known_database(cls, url: SecretStr) -> SecretStr:
+        value = url.get_secret_value()
+        if value != EMBEDDED and urlsplit(value).scheme not in ("postgresql", "postgres"):
+            raise ValueError(f'must be "{EMBEDDED}" or postgresql://user:password@host:port/name')
+        return url
+
+    @field_validator("pool_max")
+    @classmethod
+    def _pool_order(cls, value: int, info: ValidationInfo) -> int:
+        _require_floor(value, info, "pool_min")
+        return value
+
+
+class AdminSettings(_Section):
+    secret_keys = frozenset({"password_hash", "token_hashes"})
+
+    host: str = "127.0.0.1"
+    port: int = Field(8787, ge=0, le=65535)
+    password_hash: SecretStr = SecretStr("")
+    token_hashes: tuple[str, ...] = Field((), repr=False)
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: str) -> str:
+        if not is_loopback(host):
+            raise ValueError(
+                "must be a loopback address such as 127.0.0.1: to reach the API from elsewhere "
+                "put a reverse proxy with TLS in front of it"
+            )
+        return host
+
+    @field_validator("password_hash")
+    @classmethod
+    def _argon2id(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith("$argon2id$"):
+            raise ValueError("must be what `flowhq-daemon hash-password` prints, not a password")
+        return value
+
+    @field_validator("token_hashes")
+    @classmethod
+    def _sha256(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[0-9a-f]{64}", value) for value in values):
+            raise ValueError("must be sha256 sums of the tokens: 64 lower-case hex digits each")
+        return values
+
+
+class WebSettings(_Section):
+    url: str = "https://web.whatsapp.com/"
+    profiles_dir: Path = Path("var/profiles")
+    chromium: str = ""
+    user_agent: str = ""
+    extra_args: tuple[str, ...] = ()
+    launch_timeout_s: float = Field(60, ge=5, le=600)
+    concurrent_starts: int = Field(2, ge=1, le=32)
+
+    @field_validator("url")
+    @classmethod
+    def _safe_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        allowed = parts.scheme == "https" or (
+            parts.scheme == "http" and is_loopback(parts.hostname or "")
+        )
+        if not allowed or not parts.hostname or parts.username or parts.query or parts.fragment:
+            raise ValueError("must be an https address (http only for a loopback host)")
+        return url if parts.path else f"{url}/"
+
+    @field_validator("user_agent")
+    @classmethod
+    def _not_headless(cls, value: str) -> str:
+        if "headless" in value.lower():
+            raise ValueError("must not say Headless: WhatsApp Web refuses such a browser")
+        return value
+
+    @field_validator("extra_args")
+    @classmethod
+    def _harmless(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not value.startswith("--"):
+                raise ValueError("must be arguments that start with --")
+            if value.startswith(("--remote-debugging", "--user-data-dir")):
+                raise ValueError("must not open a debugging port or move the profile")
+        return values
+
+
+class LimitSettings(_Section):
+    replies_per_minute: int = Field(10, ge=1, le=6000)
+    contact_replies: int = Field(20, ge=1, le=6000)
+    contact_window_s: float = Field(600, ge=1, le=86400)
+    chat_queue: int = Field(50, ge=1, le=10000)
+    dedup_entries: int = Field(1000, ge=1, le=1_000_000)
+    dedup_ttl_s: float = Field(300, ge=1, le=86400)
+    catchup_max_age_s: float = Field(43200, ge=0, le=604800)
+    answer_max_age_s: float = Field(43200, ge=60, le=604800)
+    send_timeout_s: float = Field(30, ge=1, le=300)
+    pace_ms: int = Field(250, ge=0, le=60000)
+    memory_events_per_tenant: int = Field(500, ge=1, le=100_000)
+    memory_events_total: int = Field(20000, ge=1, le=1_000_000)
+
+    @field_validator("memory_events_total")
+    @classmethod
+    def _memory_order(cls, value: int, info: ValidationInfo) -> int:
+        _require_floor(value, info, "memory_events_per_tenant")
+        return value
+
+
+class SupervisorSettings(_Section):
+    heartbeat_s: float = Field(30, ge=1, le=600)
+    stale_s: float = Field(120, ge=2, le=3600)
+    stale_check_s: float = Field(60, ge=1, le=600)
+    probe_s: float = Field(15, ge=1, le=600)
+    probe_timeout_s: float = Field(10, gt=0, le=60)
+    probe_misses: int = Field(3, ge=1, le=20)
+    backoff_min_s: float = Field(5, gt=0, le=600)
+    backoff_max_s: float = Field(300, gt=0, le=3600)
+    stagger_s: float = Field(2, ge=0, le=60)
+    stop_grace_s: float = Field(20, ge=1, le=300)
+    restarts_window_s: float = Field(1800, ge=60, le=86400)
+    restarts_max: int = Field(10, ge=1, le=1000)
+    healthy_reset_s: float = Field(600, ge=1, le=86400)
+
+    @field_validator("stale_s")
+    @classmethod
+    def _stale_order(cls, value: float, info: ValidationInfo) -> float:
+        _require_floor(value, info, "heartbeat_s", factor=2)
+        return value
+
+    @field_validator("backoff_max_s")
+    @classmethod
+    def _backoff_order(cls, value: float, info: ValidationInfo) -> float:
+        _require_floor(value, info, "backoff_min_s")
+        return value
+
+
+class LoggingSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    directory: Path = Path("logs")
+    tenant_file_bytes: int = Field(5_000_000, ge=10_000, le=1_000_000_000)
+    tenant_files_kept: int = Field(3, ge=1, le=100)
+    tenant_files_open: int = Field(64, ge=1, le=4096)
+
+
+class Config(BaseModel):
+    """Every setting, checked; ``file`` is where it came from, None without one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    file: Path | None = None
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    admin: AdminSettings = Field(default_factory=AdminSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    supervisor: SupervisorSettings = Field(default_factory=SupervisorSettings)
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
+
+
+SECTIONS: Mapping[str, type[_Section]] = {
+    "database": DatabaseSettings,
+    "admin": AdminSettings,
+    "web": WebSettings,
+    "limits": LimitSettings,
+    "supervisor": SupervisorSettings,
+    "logging": LoggingSettings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """One value as somebody wrote it: where, and the folder its relative paths count from."""
+
+    value: Any
+    where: str
+    base: Path
+
+
+class _Reading:
+    """What was found so far: the values by section and key, and every mistake."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, dict[str, _Given]] = {name: {} for name in SECTIONS}
+        self.problems: list[ConfigProblem] = []
+
+    def complain(self, where: str, key: str, message: str) -> None:
+        self.problems.append(ConfigProblem(where, key, message))
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The settings of the file (None: no file) under those of the environment.
+
+    Raises ConfigError with every mistake of both. Relative paths count from the file's folder,
+    those in the environment and the defaults without a file from the working directory.
+    """
+    reading = _Reading()
+    if path is not None:
+        _read_file(path, reading)
+    _read_environment(environ, reading)
+    base = path.resolve().parent if path is not None else Path.cwd()
+    sections = {name: _build(name, reading, base) for name in SECTIONS}
+    if reading.problems:
+        raise ConfigError(
+            reading.problems, next_step="Every setting is explained in docs/configuration.md."
+        )
+    return Config.model_validate({"file": path, **sections})
+
+
+def env_name(section: str, key: str) -> str:
+    """The variable that overrides a setting, such as FLOWHQ_ADMIN__PORT."""
+    return f"{ENV_PREFIX}{section.upper()}__{key.upper()}"
+
+
+def env_names() -> dict[str, tuple[str, str]]:
+    """Every variable that can be set, with its section and key; _FILE ones for the secrets."""
+    names = {}
+    for section, model in SECTIONS.items():
+        for key in model.model_fields:
+            names[env_name(section, key)] = (section, key)
+        for key in model.secret_keys:
+            names[f"{env_name(section, key)}_FILE"] = (section, key)
+    return names
+
+
+def is_loopback(host: str) -> bool:
+    """True for localhost and for addresses that never leave the machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_file(path: Path, reading: _Reading) -> None:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reading.complain(str(path), "", f"cannot be read: {error.strerror}.")
+        return
+    except UnicodeDecodeError:
+        reading.complain(str(path), "", "is not UTF-8 text.")
+        return
+    except tomllib.TOMLDecodeError as error:
+        reading.complain(str(path), "", f"is not TOML: {error}.")
+        return
+    base = path.resolve().parent
+    for section, values in document.items():
+        if section not in SECTIONS:
+            reading.complain(str(path), section, f"unknown section{_hint(section, SECTIONS)}")
+        elif not isinstance(values, dict):
+            reading.complain(str(path), section, f"must be a section: [{section}].")
+        else:
+            for key, value in values.items():
+                reading.given[section][key] = _Given(value, str(path), base)
+
+
+def _read_environment(environ: Mapping[str, str], reading: _Reading) -> None:
+    names = env_names()
+    for name in sorted(environ):
+        if not name.startswith(ENV_PREFIX) or name.startswith(ENV_OTHER):
+            continue
+        if name not in names:
+            reading.complain(name, "", f"no such setting{_hint(name, names)}")
+            continue
+        section, key = names[name]
+        text: str | None = environ[name]
+        if name.endswith("_FILE") and f"{name.removesuffix('_FILE')}" in names:
+            if name.removesuffix("_FILE") in environ:
+                reading.complain(name, f"{section}.{key}", "set by value and by file: keep one.")
+                continue
+            text = _read_secret(name, f"{section}.{key}", environ[name], reading)
+        if text is not None:
+            _take(name, section, key, text, reading)
+
+
+def _read_secret(name: str, key: str, path: str, reading: _Reading) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        reading.complain(name, key, f"the file cannot be read: {error.strerror}.")
+    except UnicodeDecodeError:
+        reading.complain(name, key, "the file is not UTF-8 text.")
+    return None
+
+
+def _take(name: str, section: str, key: str, text: str, reading: _Reading) -> None:
+    """Turns a variable's text into the setting's type; numbers and lists as they are written."""
+    annotation = SECTIONS[section].model_fields[key].annotation
+    try:
+        value: Any = text
+        if annotation in (int, float):
+            value = TypeAdapter[Any](annotation).validate_strings(text)
+        elif annotation == tuple[str, ...]:
+            value = json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)
+    except ValidationError as error:
+        reading.complain(name, f"{section}.{key}", _sentence(error.errors()[0]["msg"]))
+    except ValueError:
+        reading.complain(name, f"{section}.{key}", "must be words, or a JSON list of strings.")
+    else:
+        reading.given[section][key] = _Given(value, name, Path.cwd())
+
+
+def _build(section: str, reading: _Reading, base: Path) -> _Section | None:
+    """The section's model, None if it has mistakes; they are all in ``reading`` then."""
+    model = SECTIONS[section]
+    given = reading.given[section]
+    values: dict[str, Any] = {}
+    for key, item in given.items():
+        if key not in model.model_fields:
+            hint = _hint(key, model.model_fields)
+            reading.complain(item.where, f"{section}.{key}", f"unknown setting{hint}")
+        else:
+            values[key] = _prepared(item, model.model_fields[key].annotation)
+    for key, field in model.model_fields.items():
+        if field.annotation is Path and key not in values:
+            values[key] = base / field.get_default()
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        for mistake in error.errors(include_input=False, include_url=False):
+            key = str(mistake["loc"][0])
+            where = given[key].where if key in given else _where_of(given.values())
+            reading.complain(where, f"{section}.{key}", _sentence(mistake["msg"]))
+        return None
+
+
+def _prepared(item: _Given, annotation: Any) -> Any:
+    """What TOML and the environment cannot spell: paths, and lists that never change."""
+    if annotation is Path and isinstance(item.value, str) and item.value.strip():
+        return item.base / Path(item.value).expanduser()
+    if isinstance(item.value, list):
+        return tuple(item.value)
+    return item.value
+
+
+def _where_of(items: Iterable[_Given]) -> str:
+    """Where a mistake between two settings was made when one of them is a default."""
+    return ", ".join(sorted({item.where for item in items}))
+
+
+def _require_floor(value: float, info: ValidationInfo, other: str, *, factor: float = 1) -> None:
+    """Refuses a value below ``factor`` times another setting of its section."""
+    floor = info.data.get(other)
+    if floor is not None and value < floor * factor:
+        times = f"{factor:g} times " if factor != 1 else ""
+        raise ValueError(f"must be at least {times}{other}, which is {floor:g} (this is {value:g})")
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    message = message.replace("an instance of Path", "a path")
+    return f"{message}."
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f": did you mean {close[0]}?" if close else "."
