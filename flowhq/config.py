@@ -48,7 +48,7 @@ class _Section(BaseModel):
     secret_keys: ClassVar[frozenset[str]] = frozenset()
 
 
-class DatabaseSettings(_Section):
+class DatabaseConfig(_Section):
     secret_keys = frozenset({"url"})
 
     url: SecretStr = SecretStr(EMBEDDED)
@@ -78,7 +78,7 @@ class DatabaseSettings(_Section):
         return value
 
 
-class AdminSettings(_Section):
+class AdminConfig(_Section):
     secret_keys = frozenset({"password_hash", "token_hashes"})
 
     host: str = "127.0.0.1"
@@ -111,11 +111,12 @@ class AdminSettings(_Section):
         return values
 
 
-class WebSettings(_Section):
+class WebConfig(_Section):
     url: str = "https://web.whatsapp.com/"
     profiles_dir: Path = Path("var/profiles")
     chromium: str = ""
     user_agent: str = ""
+    device_name: str = Field("Flow HQ", min_length=1, max_length=50)
     extra_args: tuple[str, ...] = ()
     launch_timeout_s: float = Field(60, ge=5, le=600)
     concurrent_starts: int = Field(2, ge=1, le=32)
@@ -149,7 +150,7 @@ class WebSettings(_Section):
         return values
 
 
-class LimitSettings(_Section):
+class LimitsConfig(_Section):
     replies_per_minute: int = Field(10, ge=1, le=6000)
     contact_replies: int = Field(20, ge=1, le=6000)
     contact_window_s: float = Field(600, ge=1, le=86400)
@@ -170,7 +171,7 @@ class LimitSettings(_Section):
         return value
 
 
-class SupervisorSettings(_Section):
+class SupervisorConfig(_Section):
     heartbeat_s: float = Field(30, ge=1, le=600)
     stale_s: float = Field(120, ge=2, le=3600)
     stale_check_s: float = Field(60, ge=1, le=600)
@@ -198,7 +199,7 @@ class SupervisorSettings(_Section):
         return value
 
 
-class LoggingSettings(_Section):
+class LoggingConfig(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
     directory: Path = Path("logs")
@@ -213,21 +214,21 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     file: Path | None = None
-    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
-    admin: AdminSettings = Field(default_factory=AdminSettings)
-    web: WebSettings = Field(default_factory=WebSettings)
-    limits: LimitSettings = Field(default_factory=LimitSettings)
-    supervisor: SupervisorSettings = Field(default_factory=SupervisorSettings)
-    logging: LoggingSettings = Field(default_factory=LoggingSettings)
+    database: DatabaseConfig = Field(default_factory=DatabaseConfig)
+    admin: AdminConfig = Field(default_factory=AdminConfig)
+    web: WebConfig = Field(default_factory=WebConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    supervisor: SupervisorConfig = Field(default_factory=SupervisorConfig)
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
 
 
 SECTIONS: Mapping[str, type[_Section]] = {
-    "database": DatabaseSettings,
-    "admin": AdminSettings,
-    "web": WebSettings,
-    "limits": LimitSettings,
-    "supervisor": SupervisorSettings,
-    "logging": LoggingSettings,
+    "database": DatabaseConfig,
+    "admin": AdminConfig,
+    "web": WebConfig,
+    "limits": LimitsConfig,
+    "supervisor": SupervisorConfig,
+    "logging": LoggingConfig,
 }
 
 
@@ -416,5 +417,5 @@ def _sentence(message: str) -> str:
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
     return f": did you mean {close[0]}?" if close else "."

@@ -1,0 +1,161 @@
+"""The command line: arguments in, exit code out, every expected failure as a sentence.
+
+The commands import what they need when they run, so that `--version` and `check-config` need no
+browser and no database. Exit codes are those of ``flowhq.errors.ExitCode``.
+"""
+
+import argparse
+import asyncio
+import getpass
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from flowhq import config
+from flowhq.errors import ConfigError, ExitCode, FlowHQError, InvalidInputError, MisconfiguredError
+
+PROGRAM = "flowhq-daemon"
+DEFAULT_FILE = Path("config.toml")
+# What a shell reports for a program that SIGINT ended.
+INTERRUPTED = 130
+PASSWORD_MIN_CHARS = 8
+# Argon2 reads all of it: a limit keeps a slip (a file piped in) from hashing for minutes.
+PASSWORD_MAX_CHARS = 1024
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Runs one command and returns the process's exit code; bugs alone raise."""
+    parsed = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.execute
+    try:
+        return command(parsed)
+    except FlowHQError as error:
+        _explain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--config",
+        type=Path,
+        metavar="PATH",
+        default=argparse.SUPPRESS,
+        help="the settings; default: $FLOWHQ_CONFIG, or config.toml here if there is one",
+    )
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        parents=[shared],
+        description="WhatsApp bots for many tenants from one daemon.",
+        epilog="Exit codes and what they mean: docs/operations.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version('flowhq')}")
+    parser.set_defaults(execute=_run)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, function, about in (
+        ("run", _run, "run the daemon in the foreground (the default)"),
+        ("check-config", _check_config, "read every setting and name every mistake"),
+        ("migrate", _migrate, "bring the database to this version's schema"),
+        ("doctor", _doctor, "try everything the daemon needs on this machine"),
+        ("hash-password", _hash_password, "read a password from standard input, print its hash"),
+    ):
+        command = commands.add_parser(name, parents=[shared], help=about, description=about)
+        command.set_defaults(execute=function)
+    return parser
+
+
+def _load(arguments: argparse.Namespace) -> config.Config:
+    named: Path | None = getattr(arguments, "config", None)
+    if named is None and os.environ.get("FLOWHQ_CONFIG"):
+        named = Path(os.environ["FLOWHQ_CONFIG"])
+    if named is None and DEFAULT_FILE.exists():
+        named = DEFAULT_FILE
+    return config.load(named, os.environ)
+
+
+def _require_password(settings: config.Config) -> None:
+    if not settings.admin.password_hash.get_secret_value():
+        raise MisconfiguredError(
+            "No admin password is set, and without one anybody on this machine could use the API.",
+            next_step=f"Run `{PROGRAM} hash-password` and put what it prints into [admin] "
+            "password_hash, or into the variable FLOWHQ_ADMIN__PASSWORD_HASH.",
+        )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    _require_password(settings)
+    from flowhq import daemon
+
+    return asyncio.run(daemon.run(settings))
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    _require_password(settings)
+    _say(f"{settings.file or 'the defaults'} and the environment: every setting can be used.")
+    return ExitCode.OK
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from flowhq import daemon
+
+    _say(asyncio.run(daemon.migrate(settings)))
+    return ExitCode.OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from flowhq import doctor
+
+    return ExitCode.OK if asyncio.run(doctor.examine(settings, _say)) else ExitCode.FAILURE
+
+
+def _hash_password(_: argparse.Namespace) -> int:
+    _say(hash_password(_read_password()))
+    return ExitCode.OK
+
+
+def hash_password(password: str) -> str:
+    """The Argon2id hash to put into the settings; raises InvalidInputError for a weak password."""
+    if not PASSWORD_MIN_CHARS <= len(password) <= PASSWORD_MAX_CHARS or password.isspace():
+        raise InvalidInputError(
+            f"The password must have {PASSWORD_MIN_CHARS} to {PASSWORD_MAX_CHARS} characters.",
+            field="password",
+            next_step=f"For example: head -c 18 /dev/urandom | base64 | {PROGRAM} hash-password",
+        )
+    from argon2 import PasswordHasher
+
+    return PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1).hash(password)
+
+
+def _read_password() -> str:
+    """The first line of standard input; asked for without echo on a terminal."""
+    if sys.stdin.isatty():
+        return getpass.getpass("Password: ")
+    try:
+        return sys.stdin.readline(PASSWORD_MAX_CHARS + 2).rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise InvalidInputError("The password is not UTF-8 text.", field="password") from None
+
+
+def _explain(error: FlowHQError) -> None:
+    if isinstance(error, ConfigError):
+        count = len(error.problems)
+        lines = [f"{count} mistake{'s' if count > 1 else ''} in the settings:"]
+        lines += [f"  {problem}" for problem in error.problems]
+    else:
+        lines = [error.message]
+    if error.next_step:
+        lines.append(error.next_step)
+    sys.stderr.write(f"{PROGRAM}: " + "\n".join(lines) + "\n")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
