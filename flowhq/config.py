@@ -48,7 +48,7 @@ class _Section(BaseModel):
     secret_keys: ClassVar[frozenset[str]] = frozenset()
 
 
-class DatabaseConfig(_Section):
+class DatabaseSettings(_Section):
     secret_keys = frozenset({"url"})
 
     url: SecretStr = SecretStr(EMBEDDED)
@@ -78,7 +78,7 @@ class DatabaseConfig(_Section):
         return value
 
 
-class AdminConfig(_Section):
+class AdminSettings(_Section):
     secret_keys = frozenset({"password_hash", "token_hashes"})
 
     host: str = "127.0.0.1"
@@ -111,7 +111,7 @@ class AdminConfig(_Section):
         return values
 
 
-class WebConfig(_Section):
+class WebSettings(_Section):
     url: str = "https://web.whatsapp.com/"
     profiles_dir: Path = Path("var/profiles")
     chromium: str = ""
@@ -150,7 +150,7 @@ class WebConfig(_Section):
         return values
 
 
-class LimitsConfig(_Section):
+class LimitSettings(_Section):
     replies_per_minute: int = Field(10, ge=1, le=6000)
     contact_replies: int = Field(20, ge=1, le=6000)
     contact_window_s: float = Field(600, ge=1, le=86400)
@@ -171,7 +171,7 @@ class LimitsConfig(_Section):
         return value
 
 
-class SupervisorConfig(_Section):
+class SupervisorSettings(_Section):
     heartbeat_s: float = Field(30, ge=1, le=600)
     stale_s: float = Field(120, ge=2, le=3600)
     stale_check_s: float = Field(60, ge=1, le=600)
@@ -199,7 +199,7 @@ class SupervisorConfig(_Section):
         return value
 
 
-class LoggingConfig(_Section):
+class LoggingSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
     directory: Path = Path("logs")
@@ -214,21 +214,21 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     file: Path | None = None
-    database: DatabaseConfig = Field(default_factory=DatabaseConfig)
-    admin: AdminConfig = Field(default_factory=AdminConfig)
-    web: WebConfig = Field(default_factory=WebConfig)
-    limits: LimitsConfig = Field(default_factory=LimitsConfig)
-    supervisor: SupervisorConfig = Field(default_factory=SupervisorConfig)
-    logging: LoggingConfig = Field(default_factory=LoggingConfig)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    admin: AdminSettings = Field(default_factory=AdminSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    supervisor: SupervisorSettings = Field(default_factory=SupervisorSettings)
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
 
 
 SECTIONS: Mapping[str, type[_Section]] = {
-    "database": DatabaseConfig,
-    "admin": AdminConfig,
-    "web": WebConfig,
-    "limits": LimitsConfig,
-    "supervisor": SupervisorConfig,
-    "logging": LoggingConfig,
+    "database": DatabaseSettings,
+    "admin": AdminSettings,
+    "web": WebSettings,
+    "limits": LimitSettings,
+    "supervisor": SupervisorSettings,
+    "logging": LoggingSettings,
 }
 
 

@@ -19,7 +19,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from flowhq.config import LoggingConfig
+from flowhq.config import LoggingSettings
 
 HIDDEN = "[hidden]"
 # Deeper values are shown as text: a log line is not the place for a tree.
@@ -62,7 +62,7 @@ class LogHandle:
         self._files.close()
 
 
-def setup(settings: LoggingConfig, stream: BinaryIO | None = None) -> LogHandle:
+def setup(settings: LoggingSettings, stream: BinaryIO | None = None) -> LogHandle:
     """Routes every log line to ``stream`` (standard error) and the tenants' files."""
     target = stream if stream is not None else sys.stderr.buffer
     files = TenantFiles(
