@@ -1,0 +1,471 @@
+"""The WebSocket of one page: docs/simulator-protocol.md, seen from the server."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import enum
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from flowhq.simulator import keys
+from flowhq.simulator.accounts import Account, Device, Frame
+from flowhq.simulator.pairing import PageKeys
+from flowhq.simulator.world import (
+    CLOSE_BAD_FRAME,
+    CLOSE_NETWORK,
+    CLOSE_PROOF_REFUSED,
+    CLOSE_REPLACED,
+    REASON_REMOVED,
+    World,
+)
+
+WORLD = web.AppKey("world", World)
+
+MAX_FRAME_BYTES = 2 * 1024 * 1024
+HANDSHAKE_S = 30.0
+CLOSING_S = 2.0
+MISSED_PINGS_MAX = 3
+# Frames outside the device's queue; a page that reads none of so many is cut off.
+LANE_CAPACITY = 10_000
+SOCKETS_MAX = 2_000
+
+
+class BadFrame(Exception):
+    """The page said something that the protocol does not have."""
+
+
+class Phase(enum.Enum):
+    """Where the socket is: GREETING -> UNLINKED -> PAIRING -> IN, or GREETING -> PROVING -> IN."""
+
+    GREETING = "greeting"
+    UNLINKED = "unlinked"
+    PAIRING = "pairing"
+    PROVING = "proving"
+    IN = "in"
+    REMOVED = "removed"
+
+
+async def serve(request: web.Request) -> web.StreamResponse:
+    """GET /ws"""
+    world = request.app[WORLD]
+    if world.away_for_s() and world.hard_drop and request.transport is not None:
+        request.transport.abort()
+        return web.Response(status=503)
+    if len(world.wires) >= SOCKETS_MAX:
+        return web.Response(status=503, text="too many pages")
+    ws = web.WebSocketResponse(
+        timeout=CLOSING_S, max_msg_size=MAX_FRAME_BYTES, autoping=True, compress=False
+    )
+    await ws.prepare(request)
+    if world.away_for_s():
+        await ws.close(code=CLOSE_NETWORK, message=b"network dropped")
+        return ws
+    await PageSocket(world, ws, request.transport).run()
+    return ws
+
+
+class PageSocket:
+    """One page's connection: reads, writes, pings and shows refs until the first of these ends."""
+
+    def __init__(
+        self, world: World, ws: web.WebSocketResponse, transport: asyncio.Transport | None
+    ) -> None:
+        self._world = world
+        self._ws = ws
+        self._transport = transport
+        self._phase = Phase.GREETING
+        self._device: Device | None = None
+        self._account: Account | None = None
+        self._keys: PageKeys | None = None
+        self._user_agent = ""
+        self._challenge = b""
+        self._lane: deque[Frame] = deque()
+        self._wake = asyncio.Event()
+        self._closing: tuple[int, str] | None = None
+        self._offline_left = 0
+        self._held_back = False
+        self._unanswered_pings = 0
+        self._refresh = asyncio.Event()
+        self._handlers: dict[Phase, dict[str, Callable[[Frame], None]]] = {
+            Phase.GREETING: {"hello": self._on_hello},
+            Phase.UNLINKED: {"refresh_refs": self._on_refresh_refs},
+            Phase.PAIRING: {"paired_ack": self._on_paired_ack, "refresh_refs": self._ignore},
+            Phase.PROVING: {"proof": self._on_proof},
+            Phase.IN: {
+                "msg_ack": self._on_msg_ack,
+                "send": self._on_send,
+                "seen": self._on_seen,
+                "presence": self._on_presence,
+                "chatstate": self._on_chatstate,
+                "subscribe": self._on_subscribe,
+                "takeover": self._on_takeover,
+                "logout": self._on_logout,
+                "refresh_refs": self._ignore,
+            },
+        }
+
+    # What the state may ask of a connected page (accounts.Wire, pairing.UnlinkedPage).
+
+    def push(self, frame: Frame) -> None:
+        if len(self._lane) >= LANE_CAPACITY:
+            self.close(CLOSE_BAD_FRAME, "the page reads nothing", hard=True)
+            return
+        self._lane.append(frame)
+        self._wake.set()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def remove(self, reason: int) -> None:
+        self._phase = Phase.REMOVED
+        self._device = None
+        self.push({"k": "removed", "reason": reason})
+
+    def hold_back(self) -> None:
+        self._held_back = True
+        self.push({"k": "conflict"})
+
+    def close(self, code: int, reason: str, *, hard: bool = False) -> None:
+        if self._closing is None:
+            self._closing = (code, reason)
+        self._detach()
+        self._wake.set()
+        if hard:
+            self._abort()
+        else:
+            # A page that hangs never reads the closing frame.
+            asyncio.get_running_loop().call_later(CLOSING_S, self._abort)
+
+    def paired(self, device: Device) -> None:
+        account = self._world.account(device.phone)
+        self._device, self._account = device, account
+        self._phase = Phase.PAIRING
+        self._refresh.set()
+        self.push({"k": "paired", "device": device.id, **account.me()})
+
+    # Running.
+
+    async def run(self) -> None:
+        self._world.wires.add(self)
+        tasks = [
+            asyncio.create_task(self._read(), name="simulator-read"),
+            asyncio.create_task(self._write(), name="simulator-write"),
+            asyncio.create_task(self._watch(), name="simulator-watch"),
+            asyncio.create_task(self._show_refs(), name="simulator-refs"),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._world.wires.discard(self)
+            self._detach()
+        await self._say_goodbye(tasks)
+
+    async def _say_goodbye(self, tasks: list[asyncio.Task[None]]) -> None:
+        code, reason = self._closing or (1000, "")
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            await self._ws.close(code=code, message=reason.encode()[:120])
+        for task in tasks:
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not isinstance(error, ConnectionError):
+                raise error
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _detach(self) -> None:
+        """The socket is no device's and shows no ref from now on."""
+        self._world.refs.withdraw(self)
+        device, self._device = self._device, None
+        if device is None:
+            return
+        if device.wire is self:
+            device.wire = None
+            device.rewind()
+        if device.key_spki is None and device.id in self._world.devices:
+            self._world.unlink(device, by="pairing not finished")
+        self._world.events.record(
+            "socket_closed",
+            phone=device.phone,
+            device=device.id,
+            code=self._closing[0] if self._closing else self._ws.close_code,
+        )
+
+    async def _read(self) -> None:
+        async for message in self._ws:
+            if self._closing is not None:
+                return
+            if message.type is not WSMsgType.TEXT:
+                self.close(CLOSE_BAD_FRAME, "frames are text")
+                return
+            try:
+                self._dispatch(message.data)
+            except BadFrame as error:
+                self._world.events.record("bad_frame", problem=str(error))
+                self.close(CLOSE_BAD_FRAME, str(error))
+                return
+
+    def _dispatch(self, data: str) -> None:
+        try:
+            frame = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise BadFrame("not JSON") from None
+        if not isinstance(frame, dict) or not isinstance(frame.get("k"), str):
+            raise BadFrame("not an object with a k")
+        kind = frame["k"]
+        if kind == "ping":
+            self.push({"k": "pong"})
+        elif kind == "pong":
+            self._unanswered_pings = 0
+        elif self._phase is not Phase.REMOVED:
+            handler = self._handlers[self._phase].get(kind)
+            if handler is None:
+                raise BadFrame(f"no {kind[:40]} while {self._phase.value}")
+            handler(frame)
+
+    async def _write(self) -> None:
+        while True:
+            self._wake.clear()
+            while (frame := self._next_frame()) is not None:
+                await self._ws.send_str(orjson.dumps(frame).decode())
+            if self._closing is not None:
+                return
+            await self._wake.wait()
+
+    def _next_frame(self) -> Frame | None:
+        """Frames of the moment first, then the device's queue; nothing once it closes."""
+        if self._closing is not None:
+            return None
+        if self._lane:
+            return self._lane.popleft()
+        device = self._device
+        if device is None or self._phase is not Phase.IN or self._held_back:
+            return None
+        frame = device.next_frame()
+        if frame is None:
+            return None
+        offline = self._offline_left > 0
+        if offline:
+            self._offline_left -= 1
+            if not self._offline_left:
+                self._lane.append({"k": "offline_done"})
+        return {**frame, "offline": offline} if frame["k"] == "msg" else frame
+
+    async def _watch(self) -> None:
+        """Ends when the page is silent for too long."""
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+        while self._unanswered_pings < MISSED_PINGS_MAX:
+            await asyncio.sleep(self._world.settings.ping_s)
+            if self._phase in {Phase.GREETING, Phase.PROVING}:
+                if loop.time() - started_at > HANDSHAKE_S:
+                    break
+                continue
+            self._unanswered_pings += 1
+            self.push({"k": "ping"})
+        self.close(CLOSE_BAD_FRAME, "no answer to pings")
+
+    async def _show_refs(self) -> None:
+        """Gives an unlinked page one ref after the other."""
+        while True:
+            await self._refresh.wait()
+            self._refresh.clear()
+            index = 0
+            while self._phase is Phase.UNLINKED and self._keys is not None:
+                settings = self._world.settings
+                if index >= settings.qr_max:
+                    self._world.refs.withdraw(self)
+                    self.push({"k": "refs_idle"})
+                    break
+                live = self._world.refs.issue(
+                    self, self._keys, settings.qr_ttl, index, self._user_agent
+                )
+                ttl_ms = round(settings.qr_ttl * 1000)
+                self.push({"k": "ref", "ref": live.ref, "ttl_ms": ttl_ms, "index": index})
+                self._world.events.record("ref", ref=live.ref, ref_index=index)
+                index = await self._next_index(live.expires_at, index)
+
+    async def _next_index(self, expires_at: float, index: int) -> int:
+        """Waits for the ref's end; a page that asked for new ones starts at 0 again."""
+        expiry = asyncio.create_task(self._world.clock.sleep_until(expires_at))
+        asked = asyncio.create_task(self._refresh.wait())
+        try:
+            await asyncio.wait({expiry, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done() and self._phase is Phase.UNLINKED:
+                self._refresh.clear()
+                return 0
+            return index + 1
+        finally:
+            expiry.cancel()
+            asked.cancel()
+
+    # Handshake.
+
+    def _on_hello(self, frame: Frame) -> None:
+        self._user_agent = str(frame.get("ua") or "")[:500]
+        self.push({"k": "config", **self._world.settings.for_page()})
+        device_id = frame.get("device")
+        if device_id is not None:
+            self._challenge_device(device_id)
+            return
+        try:
+            self._keys = PageKeys.parse(
+                frame.get("noise"), frame.get("identity"), frame.get("adv_sha256")
+            )
+        except ValueError as error:
+            raise BadFrame(str(error)) from None
+        self._phase = Phase.UNLINKED
+        self._refresh.set()
+
+    def _challenge_device(self, device_id: object) -> None:
+        device = self._world.devices.get(device_id) if isinstance(device_id, str) else None
+        if device is None or device.key_spki is None:
+            self.remove(REASON_REMOVED)
+            return
+        account = self._world.account(device.phone)
+        if self._world.away_for_s(account):
+            self.close(CLOSE_NETWORK, "network dropped", hard=self._world.hard_drop)
+            return
+        self._challenge = secrets.token_bytes(32)
+        self._phase = Phase.PROVING
+        self._device, self._account = device, account
+        self.push({"k": "challenge", "nonce": base64.b64encode(self._challenge).decode()})
+
+    def _on_proof(self, frame: Frame) -> None:
+        device = self._need_device()
+        signature = _base64(frame, "sig")
+        if device.key_spki is None or not keys.is_signed(
+            device.key_spki, self._challenge, signature
+        ):
+            self._device = None
+            self.close(CLOSE_PROOF_REFUSED, "proof refused")
+            return
+        self._log_in(device)
+
+    def _on_paired_ack(self, frame: Frame) -> None:
+        device = self._need_device()
+        if frame.get("device") != device.id:
+            raise BadFrame("paired_ack for another device")
+        spki = _base64(frame, "key")
+        if not keys.is_p256_key(spki):
+            raise BadFrame("key is not a P-256 public key")
+        device.key_spki = spki
+        self._log_in(device)
+
+    def _log_in(self, device: Device) -> None:
+        account = self._need_account()
+        if device.id not in self._world.devices:
+            self.remove(REASON_REMOVED)
+            return
+        if device.wire is not None and device.wire is not self:
+            device.wire.close(CLOSE_REPLACED, "replaced by another socket")
+        device.wire = self
+        self._phase = Phase.IN
+        self._offline_left = device.unsent
+        self.push(
+            {
+                "k": "login",
+                "me": account.me(),
+                "contacts": [contact.as_frame() for contact in account.contacts.values()],
+                "history": device.take_history(),
+                "offline": self._offline_left,
+            }
+        )
+        if not self._offline_left:
+            self.push({"k": "offline_done"})
+        self._world.events.record("online", phone=account.phone, device=device.id)
+
+    # Traffic.
+
+    def _on_msg_ack(self, frame: Frame) -> None:
+        seq = frame.get("seq")
+        if not isinstance(seq, int):
+            raise BadFrame("msg_ack without seq")
+        self._world.traffic.confirm(self._need_device(), self._need_account(), seq)
+
+    def _on_send(self, frame: Frame) -> None:
+        message = frame.get("msg")
+        if not isinstance(message, dict):
+            raise BadFrame("send without msg")
+        for name in ("id", "chat", "type", "body"):
+            if not isinstance(message.get(name), str):
+                raise BadFrame(f"send: {name} must be a text")
+        self._world.traffic.send(self._need_device(), self._need_account(), message)
+
+    def _on_seen(self, frame: Frame) -> None:
+        message_ids = frame.get("ids")
+        if not isinstance(message_ids, list) or not all(isinstance(i, str) for i in message_ids):
+            raise BadFrame("seen: ids must be a list of texts")
+        self._world.traffic.seen(
+            self._need_device(), self._need_account(), _text(frame, "chat"), message_ids
+        )
+
+    def _on_presence(self, frame: Frame) -> None:
+        self._record("presence", state=_one_of(frame, "state", "available", "unavailable"))
+
+    def _on_subscribe(self, frame: Frame) -> None:
+        self._record("subscribe", chat=_text(frame, "chat"))
+
+    def _on_chatstate(self, frame: Frame) -> None:
+        state = _one_of(frame, "state", "composing", "paused", "recording")
+        self._world.traffic.chatstate(
+            self._need_device(), self._need_account(), _text(frame, "chat"), state
+        )
+
+    def _on_takeover(self, _frame: Frame) -> None:
+        self._held_back = False
+        self._record("takeover")
+        self._wake.set()
+
+    def _on_logout(self, _frame: Frame) -> None:
+        self._world.unlink(self._need_device(), by="page")
+
+    def _on_refresh_refs(self, _frame: Frame) -> None:
+        self._refresh.set()
+
+    def _ignore(self, _frame: Frame) -> None:
+        """A frame that crossed one of ours on its way."""
+
+    def _record(self, event: str, **details: Any) -> None:
+        device = self._need_device()
+        self._world.events.record(event, phone=device.phone, device=device.id, **details)
+
+    def _need_device(self) -> Device:
+        if self._device is None:
+            raise BadFrame("no device")
+        return self._device
+
+    def _need_account(self) -> Account:
+        if self._account is None:
+            raise BadFrame("no account")
+        return self._account
+
+
+def _text(frame: Frame, name: str) -> str:
+    value = frame.get(name)
+    if not isinstance(value, str):
+        raise BadFrame(f"{name} must be a text")
+    return value
+
+
+def _one_of(frame: Frame, name: str, *allowed: str) -> str:
+    value = frame.get(name)
+    if value not in allowed:
+        raise BadFrame(f"{name} must be one of {', '.join(allowed)}")
+    return str(value)
+
+
+def _base64(frame: Frame, name: str) -> bytes:
+    try:
+        return base64.b64decode(_text(frame, name), validate=True)
+    except binascii.Error:
+        raise BadFrame(f"{name} must be base64") from None
