@@ -43,7 +43,9 @@ class Settings:
     def for_html(self) -> dict[str, object]:
         """The part that is rendered into the page."""
         return {
+            **self.for_page(),
             "module_delay_ms": self.module_delay_ms,
+            "refuse_headless": self.refuse_headless,
             "minified_key": self.minified_key,
             "drop_modules": list(self.drop_modules),
             "csp": self.csp,
