@@ -1,0 +1,239 @@
+"""How often a tenant answers: token buckets on a monotonic clock, and the verdict per reply.
+
+Two limits, both of the original: the tenant's protects its number from looking like a spammer,
+the contact's protects the tenant from one chatty customer (or another bot). The tenant's delays a
+reply, the contact's refuses it. Nothing here waits: a verdict says how long the sender must.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cachetools import TTLCache
+
+from flowhq.model import ChatKey
+
+Monotonic = Callable[[], float]
+"""Seconds that never run backwards: ``clock.monotonic``."""
+
+TENANT_REPLIES = 10
+"""Replies of a tenant in a burst and per ``TENANT_PERIOD_S``: the original's 10 a minute. Higher
+looks automated to WhatsApp; lower makes customers wait."""
+TENANT_PERIOD_S = 60.0
+CONTACT_REPLIES = 20
+"""Replies to one contact in a burst and per ``CONTACT_PERIOD_S``: a whole order takes about 8."""
+CONTACT_PERIOD_S = 600.0
+MAX_WAIT_S = 600.0
+"""A reply later than this answers nobody any more, so it is refused instead of delayed."""
+CONTACTS_MAX = 10_000
+"""Contacts remembered per tenant (about 3 MB). Beyond it the longest unseen starts afresh."""
+RECOVERED_SHARE = 0.25
+"""Part of a contact's bucket that must be back before its episode is over. With a single token
+the "slow down" notice would come again at every refill, to the very contact it should calm."""
+TINY = 1e-9
+"""Tokens this near to whole are whole: sums of floating point refills fall short by less."""
+
+
+class TokenBucket:
+    """At most ``capacity`` at once and ``refill_per_s`` in the long run, in order of asking.
+
+    A reservation may take the level below zero; until it is paid back nobody gets a token at
+    once, so a later request never overtakes an earlier one.
+    """
+
+    def __init__(self, *, capacity: float, refill_per_s: float, monotonic: Monotonic) -> None:
+        if capacity < 1 or refill_per_s <= 0:
+            raise ValueError("a bucket holds at least one token and refills")
+        self._capacity = float(capacity)
+        self._refill_per_s = float(refill_per_s)
+        self._monotonic = monotonic
+        self._level = float(capacity)
+        self._counted_at = monotonic()
+
+    def peek(self) -> float:
+        """Tokens there now; negative while reserved ones are still owed. Takes nothing."""
+        elapsed_s = max(0.0, self._monotonic() - self._counted_at)
+        return min(self._capacity, self._level + elapsed_s * self._refill_per_s)
+
+    def try_acquire(self) -> bool:
+        """Take a token if one is there now; False changes nothing."""
+        if self.wait_for() > 0:
+            return False
+        self._take()
+        return True
+
+    def wait_for(self) -> float:
+        """Seconds until a token could be had, were it asked for now; 0.0 is at once."""
+        missing = 1.0 - self.peek()
+        return 0.0 if missing <= TINY else missing / self._refill_per_s
+
+    def reserve(self, *, max_wait_s: float = float("inf")) -> float | None:
+        """Take the next token, now or to come: seconds until it may be used.
+
+        None when that would be more than ``max_wait_s``; then nothing is taken.
+        """
+        wait_s = self.wait_for()
+        if wait_s > max_wait_s:
+            return None
+        self._take()
+        return wait_s
+
+    def resize(self, *, capacity: float, refill_per_s: float) -> None:
+        """New limits from now on; what was used under the old ones stays used."""
+        if capacity < 1 or refill_per_s <= 0:
+            raise ValueError("a bucket holds at least one token and refills")
+        level = self.peek()
+        used = self._capacity - level
+        self._capacity, self._refill_per_s = float(capacity), float(refill_per_s)
+        self._level = self._capacity - used
+        self._counted_at = self._monotonic()
+
+    def _take(self) -> None:
+        self._level = self.peek() - 1.0
+        self._counted_at = self._monotonic()
+
+
+class Admission(StrEnum):
+    """NOW: send. LATER: send after ``wait_s``. REFUSED: do not send this reply at all."""
+
+    NOW = "now"
+    LATER = "later"
+    REFUSED = "refused"
+
+
+class LimitScope(StrEnum):
+    """Whose limit spoke; NONE when the reply may go at once."""
+
+    NONE = "none"
+    TENANT = "tenant"
+    CONTACT = "contact"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The verdict on one reply. ``first_of_episode``: give the one "slow down" notice now."""
+
+    admission: Admission
+    scope: LimitScope = LimitScope.NONE
+    wait_s: float = 0.0
+    first_of_episode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Replies per period of seconds, and the longest delay; bursts up to the same number."""
+
+    tenant_replies: int = TENANT_REPLIES
+    tenant_period_s: float = TENANT_PERIOD_S
+    contact_replies: int = CONTACT_REPLIES
+    contact_period_s: float = CONTACT_PERIOD_S
+    max_wait_s: float = MAX_WAIT_S
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLevels:
+    """Where a tenant stands: replies it could give now, seconds to the next, episode running."""
+
+    tenant_tokens: float
+    tenant_wait_s: float
+    tenant_in_episode: bool
+    contacts: int
+
+
+@dataclass(slots=True)
+class _Contact:
+    bucket: TokenBucket
+    in_episode: bool = False
+
+
+class ReplyLimits:
+    """One tenant's limits. Not for several threads; the tenant's task owns it.
+
+    An episode starts with the first reply that is held back and ends when the bucket allows again
+    (the tenant's: a token at once; a contact's: a quarter of its bucket). One notice each.
+    """
+
+    def __init__(self, settings: LimitSettings, *, monotonic: Monotonic) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+        self._tenant = TokenBucket(
+            capacity=settings.tenant_replies,
+            refill_per_s=settings.tenant_replies / settings.tenant_period_s,
+            monotonic=monotonic,
+        )
+        self._tenant_in_episode = False
+        self._contacts = self._new_contacts()
+
+    def admit(self, chat_key: ChatKey) -> Limit:
+        """The verdict on one reply to this chat; takes the tokens unless it is REFUSED."""
+        contact = self._contact(chat_key)
+        if contact.bucket.wait_for() > 0:
+            return self._refuse_contact(contact)
+        if contact.in_episode and self._recovered(contact.bucket):
+            contact.in_episode = False
+        wait_s = self._tenant.reserve(max_wait_s=self._settings.max_wait_s)
+        if wait_s is not None:
+            contact.bucket.try_acquire()
+        if wait_s == 0:
+            self._tenant_in_episode = False
+            return Limit(Admission.NOW)
+        first, self._tenant_in_episode = not self._tenant_in_episode, True
+        if wait_s is None:
+            return Limit(
+                Admission.REFUSED,
+                LimitScope.TENANT,
+                self._tenant.wait_for(),
+                first_of_episode=first,
+            )
+        return Limit(Admission.LATER, LimitScope.TENANT, wait_s, first_of_episode=first)
+
+    def peek(self) -> LimitLevels:
+        """Where the tenant stands; changes nothing."""
+        wait_s = self._tenant.wait_for()
+        return LimitLevels(
+            tenant_tokens=self._tenant.peek(),
+            tenant_wait_s=wait_s,
+            tenant_in_episode=self._tenant_in_episode and wait_s > 0,
+            contacts=len(self._contacts),
+        )
+
+    def set_limits(self, settings: LimitSettings) -> None:
+        """Other limits from the next reply on. The tenant's use so far still counts; contacts
+        start afresh if theirs changed."""
+        before, self._settings = self._settings, settings
+        self._tenant.resize(
+            capacity=settings.tenant_replies,
+            refill_per_s=settings.tenant_replies / settings.tenant_period_s,
+        )
+        if (before.contact_replies, before.contact_period_s) != (
+            settings.contact_replies,
+            settings.contact_period_s,
+        ):
+            self._contacts = self._new_contacts()
+
+    def _refuse_contact(self, contact: _Contact) -> Limit:
+        first, contact.in_episode = not contact.in_episode, True
+        return Limit(
+            Admission.REFUSED, LimitScope.CONTACT, contact.bucket.wait_for(), first_of_episode=first
+        )
+
+    def _recovered(self, bucket: TokenBucket) -> bool:
+        return bucket.peek() >= max(1.0, self._settings.contact_replies * RECOVERED_SHARE) - TINY
+
+    def _contact(self, chat_key: ChatKey) -> _Contact:
+        contact = self._contacts.get(chat_key)
+        if contact is None:
+            contact = _Contact(
+                TokenBucket(
+                    capacity=self._settings.contact_replies,
+                    refill_per_s=self._settings.contact_replies / self._settings.contact_period_s,
+                    monotonic=self._monotonic,
+                )
+            )
+        # Stored again on every use: the cache drops by age since the last one, and a bucket
+        # unused for its whole period is full, so forgetting it loses nothing.
+        self._contacts[chat_key] = contact
+        return contact
+
+    def _new_contacts(self) -> TTLCache[ChatKey, _Contact]:
+        return TTLCache(CONTACTS_MAX, self._settings.contact_period_s, timer=self._monotonic)
