@@ -167,8 +167,9 @@ class Ledger(Protocol):
 
     async def save_qr(self, *, text: str, data_url: str, expires_at: datetime | None) -> None: ...
 
-    async def save_identity(self, *, jid: str, lid: str) -> None:
-        """The paired number; also clears the QR and sets paired_at on the first time."""
+    async def save_identity(self, *, phone: str, lid: str) -> datetime:
+        """The paired number, digits only; clears the QR and sets paired_at if it is not set.
+        Returns paired_at: what is older than the pairing is no backlog."""
         ...
 
     async def forget_pairing(self) -> None: ...

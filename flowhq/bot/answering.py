@@ -1,0 +1,137 @@
+"""One recorded message through the responder: one transaction, then its replies are lined up."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from flowhq.bot.ports import Ledger
+from flowhq.bot.ratelimit import Admission, ReplyLimits
+from flowhq.bot.retry import until_stored
+from flowhq.bot.trace import Traces
+from flowhq.clock import Clock
+from flowhq.errors import ChannelError, StoreUnavailableError
+from flowhq.model import (
+    ChatKey,
+    ConversationView,
+    Decision,
+    InboundMessage,
+    InboxKey,
+    OutboundMessage,
+    Outcome,
+    Reply,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Responder(Protocol):
+    """Message to replies, pure: bot/responder.py today, the flow engine beside it."""
+
+    def respond(
+        self, message: InboundMessage, view: ConversationView, *, now: datetime
+    ) -> Decision: ...
+
+    def slow_down(self, view: ConversationView) -> Reply:
+        """The one notice of an episode in which answers are held back."""
+        ...
+
+    def please_wait(self) -> Reply:
+        """The one notice for a chat whose messages come faster than they can be answered."""
+        ...
+
+
+class Answering:
+    """The handler of a chat's lane. ``send`` lines the planned replies up."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        limits: ReplyLimits,
+        traces: Traces,
+        *,
+        responder: Callable[[], Responder],
+        paused: Callable[[], bool],
+        max_age_s: float,
+        send: Callable[[Sequence[OutboundMessage]], None],
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._limits = limits
+        self._traces = traces
+        self._responder = responder
+        self._paused = paused
+        self._max_age = timedelta(seconds=max_age_s)
+        self._send = send
+        self.counts: Counter[str] = Counter()
+
+    async def handle(self, chat: ChatKey, key: InboxKey) -> None:
+        """Answer one message to its end: answered, skipped, or dead after its last attempt."""
+        self._traces.mark(key.message_id, "queue")
+        while not await self._attempted(key):
+            pass
+
+    async def refill(self, chat: ChatKey, limit: int) -> Sequence[InboxKey]:
+        """What waits in the inbox of a chat whose lane was full."""
+        rows = await until_stored(self._clock, lambda: self._ledger.waiting(chat, limit=limit))
+        return [row.key for row in rows]
+
+    async def _attempted(self, key: InboxKey) -> bool:
+        """True when nothing more is to be done for this message."""
+        try:
+            rows = await until_stored(self._clock, lambda: self._ledger.process(key, self._decide))
+        except (ChannelError, StoreUnavailableError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a chat's boundary: the tenant goes on
+            return await self._postponed(key, error)
+        self._traces.mark(key.message_id, "respond")
+        for row in rows:
+            self._traces.follow(row.outbox_id, key.message_id)
+        self._send(rows)
+        return True
+
+    async def _postponed(self, key: InboxKey, error: Exception) -> bool:
+        self.counts["failed"] += 1
+        log.error("message not answered", message_id=key.message_id, exc_info=error)
+        why = type(error).__name__
+        next_at = await until_stored(self._clock, lambda: self._ledger.postpone(key, error=why))
+        if next_at is None:
+            self.counts["dead"] += 1
+            log.error("message given up", message_id=key.message_id, why=why)
+            return True
+        await self._clock.sleep(max(0.0, (next_at - self._clock.now()).total_seconds()))
+        return False
+
+    def _decide(self, message: InboundMessage, view: ConversationView) -> Decision:
+        now = self._clock.now()
+        if self._paused():
+            return Decision(Outcome.SKIPPED, "paused")
+        if view.paused_until is not None and view.paused_until > now:
+            return Decision(Outcome.SKIPPED, "person")
+        if now - message.at > self._max_age:
+            return Decision(Outcome.SKIPPED, "too_old")
+        decision = self._responder().respond(message, view, now=now)
+        decision = self._within_limits(decision, view, now) if decision.replies else decision
+        self.counts[decision.outcome] += 1
+        return decision
+
+    def _within_limits(self, decision: Decision, view: ConversationView, now: datetime) -> Decision:
+        """One token an answer, however many messages it takes."""
+        limit = self._limits.admit(view.chat_key)
+        if limit.admission is Admission.NOW:
+            return decision
+        notice = (self._responder().slow_down(view),) if limit.first_of_episode else ()
+        if limit.admission is Admission.REFUSED:
+            return Decision(
+                Outcome.SKIPPED,
+                f"{limit.scope}_limit",
+                replies=notice,
+                opted_out=decision.opted_out,
+            )
+        due = now + timedelta(seconds=limit.wait_s)
+        later = tuple(replace(reply, not_before=due) for reply in decision.replies)
+        return replace(decision, replies=notice + later)

@@ -1,0 +1,93 @@
+"""What came while we were away: read from the page's own store, recorded before live events go on.
+
+One reply a chat is due for a backlog, to its newest message, if that is young enough and nobody
+answered since. The caller holds the live events back until `run` returns.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from flowhq.bot.inbound import NOT_A_CHAT, Inbound, judge
+from flowhq.bot.ports import Channel, Ledger
+from flowhq.bot.retry import until_stored
+from flowhq.clock import Clock
+from flowhq.model import ChatHead, InboundMessage, InboxState
+
+log = structlog.get_logger(__name__)
+
+# Read again what lies around the cursor: timestamps have whole seconds and may come out of order.
+OVERLAP = timedelta(minutes=10)
+# Most messages read of one chat; a longer backlog keeps its newest.
+CHAT_LIMIT = 500
+
+
+class CatchUp:
+    """Reads every chat newer than its cursor. ``paired_at`` bounds chats that have none."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        ledger: Ledger,
+        inbound: Inbound,
+        clock: Clock,
+        *,
+        max_age_s: float,
+    ) -> None:
+        self._channel = channel
+        self._ledger = ledger
+        self._inbound = inbound
+        self._clock = clock
+        self._max_age = timedelta(seconds=max_age_s)
+
+    async def run(self, *, paired_at: datetime, paused: bool) -> int:
+        """Record what is new; returns how many messages were read."""
+        heads = [head for head in await self._channel.chats() if head.last_at is not None]
+        heads = [head for head in heads if not head.chat.endswith(NOT_A_CHAT)]
+        chats = [head.chat for head in heads]
+        cursors = await until_stored(self._clock, lambda: self._ledger.cursor(chats))
+        read = 0
+        for head in reversed(heads):
+            cursor = cursors.get(head.chat)
+            if head.last_at is None or head.last_at < (cursor or paired_at):
+                continue
+            read += await self._read(head, cursor, paired_at, paused=paused)
+        log.info("caught up", chats=len(heads), messages=read)
+        return read
+
+    async def _read(
+        self, head: ChatHead, cursor: datetime | None, paired_at: datetime, *, paused: bool
+    ) -> int:
+        since = max(cursor - OVERLAP, paired_at) if cursor else paired_at
+        messages = await self._channel.history(head.chat, since=since, limit=CHAT_LIMIT)
+        for message, state, reason in await self._sorted_out(messages, paused=paused):
+            await self._inbound.store(message, state, reason)
+        return len(messages)
+
+    async def _sorted_out(
+        self, messages: Sequence[InboundMessage], *, paused: bool
+    ) -> list[tuple[InboundMessage, InboxState, str]]:
+        """Oldest first. Only the newest incoming message of the chat can be due."""
+        sorted_out: list[tuple[InboundMessage, InboxState, str]] = []
+        why_not = ""
+        for message in reversed(messages):
+            verdict = judge(message, paused=paused)
+            if verdict.state is None:
+                continue
+            state, reason = verdict.state, verdict.reason
+            if state is InboxState.NEW:
+                if not why_not and self._clock.now() - message.at > self._max_age:
+                    why_not = "too_old"
+                if why_not:
+                    state, reason = InboxState.SKIPPED, why_not
+                why_not = why_not or "backlog"
+            elif message.from_me and not why_not and await self._by_a_person(message):
+                why_not = "answered"
+            sorted_out.append((message, state, reason))
+        return sorted_out[::-1]
+
+    async def _by_a_person(self, message: InboundMessage) -> bool:
+        """An outgoing message that the outbox does not know was typed on the phone."""
+        ours = await until_stored(self._clock, lambda: self._ledger.known_own(message.message_id))
+        return ours is None

@@ -1,0 +1,88 @@
+"""Lanes: one bounded queue and one worker per chat, so that order holds within a chat only.
+
+What does not fit into a lane is not kept here: it is in the database already, and the lane reads
+it from there once it has caught up. A lane ends when it is empty.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from flowhq.model import ChatKey
+
+Item = TypeVar("Item")
+
+
+class Place(Enum):
+    """Where an item went."""
+
+    IN_LINE = auto()
+    FULL = auto()  # the first that did not fit since the lane was last empty
+    STILL_FULL = auto()
+
+
+class _Lane(Generic[Item]):
+    __slots__ = ("behind", "items", "missed")
+
+    def __init__(self) -> None:
+        self.items: deque[Item] = deque()
+        self.behind = False
+        """Items are waiting in the database behind those in line."""
+        self.missed = False
+        """One was refused since the database was last read."""
+
+
+class Lanes(Generic[Item]):
+    """Runs ``handle(chat, item)`` for each item, in order per chat, chats side by side.
+
+    ``refill(chat, limit)`` reads what waits in the database, in order. An error of the handler
+    ends the task group, and with it the tenant: handlers deal with what they can deal with.
+    """
+
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        handle: Callable[[ChatKey, Item], Awaitable[None]],
+        refill: Callable[[ChatKey, int], Awaitable[Sequence[Item]]],
+        *,
+        name: str,
+        capacity: int,
+    ) -> None:
+        self._group = group
+        self._handle = handle
+        self._refill = refill
+        self._name = name
+        self._capacity = capacity
+        self._lanes: dict[ChatKey, _Lane[Item]] = {}
+
+    def put(self, chat: ChatKey, item: Item) -> Place:
+        """Line the item up, or leave it to the database when the lane is full."""
+        lane = self._lanes.get(chat)
+        if lane is None:
+            lane = self._lanes[chat] = _Lane()
+            self._group.create_task(self._work(chat, lane), name=f"{self._name} {chat}")
+        if not lane.behind and len(lane.items) < self._capacity:
+            lane.items.append(item)
+            return Place.IN_LINE
+        place = Place.STILL_FULL if lane.behind else Place.FULL
+        lane.behind = lane.missed = True
+        return place
+
+    def depth(self) -> int:
+        """Items in line over all chats, for status."""
+        return sum(len(lane.items) for lane in self._lanes.values())
+
+    async def _work(self, chat: ChatKey, lane: _Lane[Item]) -> None:
+        while True:
+            if lane.items:
+                await self._handle(chat, lane.items.popleft())
+            elif lane.behind:
+                lane.missed = False
+                items = await self._refill(chat, self._capacity)
+                lane.items.extend(items)
+                lane.behind = lane.missed or len(items) == self._capacity
+            else:
+                del self._lanes[chat]
+                return

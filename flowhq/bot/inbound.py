@@ -1,0 +1,116 @@
+"""Admit or drop, with a reason: echo, kind, dedup; then the message is in the ledger.
+
+Nothing is answered here: an admitted message waits in the inbox and in its chat's lane.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from cachetools import TTLCache
+
+from flowhq.bot.chats import Place
+from flowhq.bot.ports import Ledger
+from flowhq.bot.retry import until_stored
+from flowhq.bot.trace import Traces
+from flowhq.clock import Clock
+from flowhq.config import LimitSettings
+from flowhq.errors import InvalidInputError
+from flowhq.model import ChatKey, InboundMessage, InboxKey, InboxState, MessageKind, Recorded
+
+log = structlog.get_logger(__name__)
+
+NOT_A_CHAT = ("@g.us", "@newsletter", "@broadcast")
+NOT_A_MESSAGE = frozenset(
+    {"gp2", "e2e_notification", "notification_template", "call_log", "protocol", "revoked"}
+)
+"""Types of WhatsApp Web that are events dressed as messages (wa-js 4.6.0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``state`` None: drop, nothing is stored. SKIPPED: record only. NEW: answer."""
+
+    state: InboxState | None
+    reason: str = ""
+
+
+ANSWER = Verdict(InboxState.NEW)
+
+
+def judge(message: InboundMessage, *, paused: bool) -> Verdict:
+    """What a message deserves by itself, before anybody asks whether it is known."""
+    if message.chat.endswith(NOT_A_CHAT):
+        return Verdict(None, "not_a_contact")
+    if message.raw_type in NOT_A_MESSAGE:
+        return Verdict(None, "not_a_message")
+    if message.from_me:
+        return Verdict(InboxState.SKIPPED, "own")
+    if message.kind is MessageKind.REACTION:
+        return Verdict(InboxState.SKIPPED, "reaction")
+    if paused:
+        return Verdict(InboxState.SKIPPED, "paused")
+    return ANSWER
+
+
+class Inbound:
+    """The door of one tenant. ``line_up`` hands a recorded message to its chat's lane."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        limits: LimitSettings,
+        traces: Traces,
+        *,
+        paused: Callable[[], bool],
+        line_up: Callable[[ChatKey, InboxKey], Place],
+        overflowed: Callable[[Recorded, InboundMessage], None],
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._traces = traces
+        self._paused = paused
+        self._line_up = line_up
+        self._overflowed = overflowed
+        self._known: TTLCache[InboxKey, None] = TTLCache(
+            limits.dedup_entries, limits.dedup_ttl_s, timer=clock.monotonic
+        )
+        self.counts: Counter[str] = Counter()
+
+    async def admit(self, message: InboundMessage, *, seen_at: float) -> None:
+        """Take a live message; waits while the store is away."""
+        self._traces.begin(message.message_id, seen_at)
+        verdict = judge(message, paused=self._paused())
+        if verdict.state is None:
+            self.counts[verdict.reason] += 1
+            return
+        key = InboxKey(message.from_me, message.message_id)
+        if key in self._known:
+            self.counts["duplicate"] += 1
+            return
+        self._traces.mark(message.message_id, "admit")
+        await self.store(message, verdict.state, verdict.reason)
+
+    async def store(self, message: InboundMessage, state: InboxState, reason: str) -> None:
+        """Record in this state and, if it is NEW, line it up."""
+        key = InboxKey(message.from_me, message.message_id)
+        try:
+            recorded = await until_stored(
+                self._clock, lambda: self._ledger.record(message, state=state, reason=reason)
+            )
+        except InvalidInputError as error:
+            self.counts["refused"] += 1
+            log.warning("message refused", field=error.field, why=error.message)
+            return
+        self._known[key] = None
+        self._traces.mark(message.message_id, "record")
+        if not recorded.fresh:
+            self.counts["duplicate"] += 1
+            return
+        self.counts[reason or "admitted"] += 1
+        if recorded.state is InboxState.NEW:
+            place = self._line_up(recorded.chat_key, key)
+            if place is Place.FULL:
+                self._overflowed(recorded, message)

@@ -1,0 +1,207 @@
+"""From planned to accepted: pace, commit the intent, hand over, settle.
+
+A message goes to the page only after ``sending`` is committed. Whatever is in doubt afterwards is
+looked up under its id in the page's own store before anything is sent again, with the same id.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from flowhq.bot.chats import Lanes
+from flowhq.bot.ports import Channel, Ledger
+from flowhq.bot.retry import until_stored
+from flowhq.bot.trace import Traces
+from flowhq.clock import Clock
+from flowhq.config import LimitSettings
+from flowhq.errors import SendRefusedError, SendUnknownError
+from flowhq.model import Ack, ChatKey, MessageId, OutboundMessage, OutboxState
+
+log = structlog.get_logger(__name__)
+
+# WhatsApp Web delivers what it holds by itself after a reconnect: time to let it, before asking
+# again. Shorter asks in vain, longer delays the repeat of what was really lost.
+SETTLE_S = 60.0
+# A head of line that cannot be settled blocks its chat no longer than this, then it is dead.
+BLOCK_S = 600.0
+# Hand-overs of one tenant at a time: the page works through them one by one anyway, and a send
+# whose ack stays out must not hold up the other chats.
+AT_ONCE = 4
+
+_IN_DOUBT = (OutboxState.SENDING, OutboxState.UNKNOWN)
+
+
+class Outbound:
+    """The sender of one tenant. ``online`` gates every use of the page."""
+
+    def __init__(
+        self,
+        group: asyncio.TaskGroup,
+        channel: Channel,
+        ledger: Ledger,
+        clock: Clock,
+        limits: LimitSettings,
+        traces: Traces,
+        online: asyncio.Event,
+    ) -> None:
+        self._channel = channel
+        self._ledger = ledger
+        self._clock = clock
+        self._pace_s = limits.pace_ms / 1000
+        self._traces = traces
+        self._online = online
+        self._page = asyncio.Semaphore(AT_ONCE)
+        self._acked: dict[MessageId, asyncio.Event] = {}
+        self._draining = False
+        self._handed_over = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._lanes = Lanes(
+            group, self._deliver, self._refill, name="send", capacity=limits.chat_queue
+        )
+
+    def put(self, rows: Sequence[OutboundMessage]) -> None:
+        """Line planned rows up; what does not fit is read from the outbox later."""
+        for row in rows:
+            self._lanes.put(row.chat_key, row)
+
+    def note_ack(self, ids: Sequence[MessageId]) -> None:
+        """The page told of these own messages: whoever waits for one looks again."""
+        for message_id in ids:
+            waiting = self._acked.get(message_id)
+            if waiting is not None:
+                waiting.set()
+
+    async def drain(self) -> None:
+        """Begin nothing new; return when what was handed over is settled."""
+        self._draining = True
+        await self._idle.wait()
+
+    def depth(self) -> int:
+        return self._lanes.depth()
+
+    async def _refill(self, chat: ChatKey, limit: int) -> Sequence[OutboundMessage]:
+        rows = await until_stored(self._clock, self._ledger.unsettled)
+        return [row for row in rows if row.chat_key == chat][:limit]
+
+    async def _deliver(self, chat: ChatKey, row: OutboundMessage) -> None:
+        """One row to its end: accepted, dead, or left as it is because the daemon stops."""
+        deadline = self._clock.monotonic() + BLOCK_S
+        following: OutboundMessage | None = row
+        while following is not None and not self._draining:
+            await self._wait_until_due(following)
+            await self._online.wait()
+            if following.state in _IN_DOUBT and await self._settled(following, deadline):
+                break
+            following = await self._attempt(following)
+        if self._pace_s:
+            await self._clock.sleep(self._pace_s)
+
+    async def _wait_until_due(self, row: OutboundMessage) -> None:
+        wait_s = (row.next_at - self._clock.now()).total_seconds()
+        if wait_s > 0:
+            await self._clock.sleep(wait_s)
+
+    async def _attempt(self, row: OutboundMessage) -> OutboundMessage | None:
+        """Commit the intent, hand over, record. The row to go on with, None when it is over."""
+        async with self._page:
+            if self._draining:
+                return None
+            self._traces.mark_reply(row.outbox_id, "line")
+            if not await until_stored(
+                self._clock, lambda: self._ledger.mark_sending(row.outbox_id)
+            ):
+                return None
+            self._traces.mark_reply(row.outbox_id, "commit")
+            self._hold_the_door()
+            try:
+                return await self._hand_over(row)
+            finally:
+                self._release_the_door()
+
+    async def _hand_over(self, row: OutboundMessage) -> OutboundMessage | None:
+        try:
+            receipt = await self._channel.send(row)
+        except SendRefusedError as error:
+            return await self._refused(row, error)
+        except SendUnknownError as error:
+            why = error.message
+            await until_stored(
+                self._clock, lambda: self._ledger.mark_unknown(row.outbox_id, error=why)
+            )
+            log.warning("send without an answer", outbox_id=row.outbox_id, why=why)
+            return replace(row, state=OutboxState.UNKNOWN, attempts=row.attempts + 1)
+        self._traces.mark_reply(row.outbox_id, "send")
+        await self._accepted(row, receipt.ack)
+        return None
+
+    async def _accepted(self, row: OutboundMessage, ack: Ack) -> None:
+        """Shielded: the message is out, so its record must not be lost to a cancellation."""
+        await asyncio.shield(
+            until_stored(self._clock, lambda: self._ledger.mark_accepted(row.outbox_id, ack))
+        )
+        stages = self._traces.finish(row.outbox_id)
+        log.info("reply sent", outbox_id=row.outbox_id, stages=stages)
+
+    async def _refused(
+        self, row: OutboundMessage, error: SendRefusedError
+    ) -> OutboundMessage | None:
+        next_at = await until_stored(
+            self._clock,
+            lambda: self._ledger.mark_failed(row.outbox_id, error=error.message, retry=error.retry),
+        )
+        log.warning(
+            "send refused", outbox_id=row.outbox_id, why=error.message, again=next_at is not None
+        )
+        if next_at is None:
+            return None
+        return replace(row, state=OutboxState.PLANNED, attempts=row.attempts + 1, next_at=next_at)
+
+    async def _settled(self, row: OutboundMessage, deadline: float) -> bool:
+        """Find out what became of a row in doubt. False: it is not out, send it again."""
+        while True:
+            acked = self._acked.setdefault(row.client_id, asyncio.Event())
+            acked.clear()
+            try:
+                ack = await self._channel.look_up(row.to, row.client_id)
+                if ack is None or ack is Ack.ERROR:
+                    return False
+                if ack is not Ack.PENDING:
+                    await self._accepted(row, ack)
+                    return True
+                if self._clock.monotonic() >= deadline:
+                    return await self._give_up(row)
+                await self._wait_for_ack(acked)
+            finally:
+                self._acked.pop(row.client_id, None)
+            await self._online.wait()
+
+    async def _give_up(self, row: OutboundMessage) -> bool:
+        await until_stored(
+            self._clock,
+            lambda: self._ledger.mark_failed(
+                row.outbox_id, error="no acknowledgement", retry=False
+            ),
+        )
+        log.error("message given up: no acknowledgement", outbox_id=row.outbox_id)
+        return True
+
+    async def _wait_for_ack(self, acked: asyncio.Event) -> None:
+        waiter = asyncio.ensure_future(acked.wait())
+        timer = asyncio.ensure_future(self._clock.sleep(SETTLE_S))
+        try:
+            await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+            timer.cancel()
+
+    def _hold_the_door(self) -> None:
+        self._handed_over += 1
+        self._idle.clear()
+
+    def _release_the_door(self) -> None:
+        self._handed_over -= 1
+        if not self._handed_over:
+            self._idle.set()

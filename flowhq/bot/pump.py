@@ -1,0 +1,156 @@
+"""The reader of one channel: each event becomes a state, a record or a signal, in order.
+
+Live messages are held back until the page is ready and what came before is in the ledger. While
+something waits for the store the pump does not read on: the channel's bounded buffer fills, and
+what it has to drop is read from the page's own store afterwards.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import assert_never
+
+import structlog
+
+from flowhq.bot.catchup import CatchUp
+from flowhq.bot.inbound import Inbound
+from flowhq.bot.lifecycle import Event, Lifecycle
+from flowhq.bot.ports import Channel, Ledger
+from flowhq.bot.retry import until_stored
+from flowhq.clock import Clock
+from flowhq.errors import ChannelRestartError
+from flowhq.events import (
+    AckSeen,
+    ChannelEvent,
+    Conflicted,
+    ConnectionLost,
+    EventsDropped,
+    LoggedOut,
+    MessageSeen,
+    Pairing,
+    QrIdle,
+    QrShown,
+    Ready,
+)
+from flowhq.model import MessageId, Reason
+from flowhq.qr import png_data_url
+
+log = structlog.get_logger(__name__)
+
+# Live messages held back at most; beyond it they are read from the page's store like the others.
+HELD_MAX = 500
+
+
+class Pump:
+    """Reads until cancelled; raises what the channel raises. ``restore`` runs once, at the first
+    Ready, before anything new is recorded."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        ledger: Ledger,
+        lifecycle: Lifecycle,
+        clock: Clock,
+        *,
+        inbound: Inbound,
+        catchup: CatchUp,
+        online: asyncio.Event,
+        acknowledged: Callable[[Sequence[MessageId]], None],
+        restore: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._channel = channel
+        self._ledger = ledger
+        self._lifecycle = lifecycle
+        self._clock = clock
+        self._inbound = inbound
+        self._catchup = catchup
+        self._online = online
+        self._acknowledged = acknowledged
+        self._restore = restore
+        self._restored = False
+        self._document: int | None = None
+        """The page document whose past is recorded; its live events need no holding back."""
+        self._held: list[MessageSeen] = []
+        self._paired_at = clock.now()
+
+    async def run(self) -> None:
+        async for event in self._channel.events():
+            await self._take(event)
+        raise ChannelRestartError("The page's events ended.", reason=Reason.BROWSER_GONE)
+
+    async def _take(self, event: ChannelEvent) -> None:
+        match event:
+            case MessageSeen():
+                await self._message(event)
+            case AckSeen(ids, ack):
+                await until_stored(self._clock, lambda: self._ledger.acknowledge(ids, ack))
+                self._acknowledged(ids)
+            case QrShown():
+                await self._code(event)
+            case QrIdle():
+                await self._lifecycle.apply(Event.QR_IDLE)
+            case Pairing():
+                await self._lifecycle.apply(Event.SCANNED)
+            case Ready():
+                await self._ready(event)
+            case ConnectionLost(detail):
+                self._online.clear()
+                await self._lifecycle.apply(Event.LOST, detail=detail)
+            case LoggedOut(reason):
+                await self._logged_out(reason)
+            case Conflicted():
+                self._online.clear()
+                await self._lifecycle.apply(Event.CONFLICT)
+            case EventsDropped(count):
+                await self._dropped(count)
+            case _:
+                assert_never(event)
+
+    async def _message(self, event: MessageSeen) -> None:
+        if self._document is not None:
+            await self._inbound.admit(event.message, seen_at=event.seen_at_monotonic)
+        elif len(self._held) < HELD_MAX:
+            self._held.append(event)
+
+    async def _code(self, event: QrShown) -> None:
+        self._online.clear()
+        picture = await asyncio.to_thread(png_data_url, event.text)
+        await until_stored(
+            self._clock,
+            lambda: self._ledger.save_qr(
+                text=event.text, data_url=picture, expires_at=event.expires_at
+            ),
+        )
+        await self._lifecycle.apply(Event.QR_SHOWN)
+
+    async def _ready(self, event: Ready) -> None:
+        self._paired_at = await until_stored(
+            self._clock, lambda: self._ledger.save_identity(phone=event.phone, lid=event.lid)
+        )
+        self._online.set()
+        await self._lifecycle.apply(Event.READY)
+        if not self._restored:
+            await self._restore()
+            self._restored = True
+        if self._document == event.document:
+            return
+        await self._catch_up()
+        self._document = event.document
+        held, self._held = self._held, []
+        for message in held:
+            await self._message(message)
+
+    async def _logged_out(self, reason: str) -> None:
+        self._online.clear()
+        self._document = None
+        self._held.clear()
+        await until_stored(self._clock, self._ledger.forget_pairing)
+        await self._lifecycle.apply(Event.LOGGED_OUT, detail=reason)
+
+    async def _dropped(self, count: int) -> None:
+        log.warning("events dropped, reading the page's store", count=count)
+        if self._document is not None:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        paused = self._lifecycle.snapshot.paused
+        await self._catchup.run(paired_at=self._paired_at, paused=paused)

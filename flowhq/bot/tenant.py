@@ -1,0 +1,207 @@
+"""One tenant at work: builds the stages, joins them, runs until it is cancelled or one fails.
+
+The only module that wires the bot's stages. They run in one task group and fail together; what to
+do about a failure is the supervisor's business.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from flowhq.bot.answering import Answering, Responder
+from flowhq.bot.catchup import CatchUp
+from flowhq.bot.chats import Lanes
+from flowhq.bot.courtesy import Courtesy
+from flowhq.bot.heartbeat import Heartbeat
+from flowhq.bot.inbound import Inbound
+from flowhq.bot.lifecycle import Lifecycle
+from flowhq.bot.outbound import Outbound
+from flowhq.bot.ports import Channel, Ledger
+from flowhq.bot.pump import Pump
+from flowhq.bot.ratelimit import ReplyLimits
+from flowhq.bot.retry import until_stored
+from flowhq.bot.trace import Traces
+from flowhq.clock import Clock
+from flowhq.config import LimitSettings, SupervisorSettings
+from flowhq.errors import FlowHQError
+from flowhq.model import InboundMessage, InboxKey, OutboundMessage, Recorded, TenantId
+
+log = structlog.get_logger(__name__)
+
+# Time for a browser to write its profile and go; beyond it the channel kills what is left.
+CLOSE_S = 15.0
+# Inbox rows looked after at a start in one read; the lanes read the rest of their chats.
+RESTORE_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class TenantParts:
+    """What one tenant is made of. ``responder`` gives the present one: a changed configuration
+    takes effect with the next message."""
+
+    channel: Channel
+    ledger: Ledger
+    lifecycle: Lifecycle
+    responder: Callable[[], Responder]
+    reply_limits: ReplyLimits
+    clock: Clock
+    limits: LimitSettings
+    supervision: SupervisorSettings
+
+    @property
+    def tenant_id(self) -> TenantId:
+        return self.ledger.tenant_id
+
+
+class TenantRunner:
+    """Runs one tenant once; each attempt gets a new one."""
+
+    def __init__(self, parts: TenantParts) -> None:
+        self._parts = parts
+        self._stages: _Stages | None = None
+
+    async def run(self) -> None:
+        """Until cancelled, or until a stage fails: then the error that tells why.
+
+        The channel is closed in every case: cleanly if it can, within CLOSE_S.
+        """
+        try:
+            await self._parts.channel.open()
+            async with asyncio.TaskGroup() as group:
+                self._stages = _Stages(self._parts, group)
+        except BaseExceptionGroup as failures:
+            raise _cause(failures) from failures
+        finally:
+            self._stages = None
+            await self._close()
+
+    async def drain(self) -> None:
+        """Begin no new send; return when what was handed to the page is settled."""
+        if self._stages is not None:
+            await self._stages.outbound.drain()
+
+    def depths(self) -> dict[str, int]:
+        """Waiting messages per stage, for status."""
+        return self._stages.depths() if self._stages is not None else {}
+
+    async def _close(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._parts.channel.close()
+        except TimeoutError:
+            log.warning("browser did not close in time, killing it")
+            await self._parts.channel.kill()
+
+
+class _Stages:
+    """The stages of one run, joined: pump -> inbound -> lanes -> answering -> outbound."""
+
+    def __init__(self, parts: TenantParts, group: asyncio.TaskGroup) -> None:
+        self._parts = parts
+        self._group = group
+        clock, limits = parts.clock, parts.limits
+        traces = Traces(clock)
+        online = asyncio.Event()
+        self.outbound = Outbound(group, parts.channel, parts.ledger, clock, limits, traces, online)
+        self._courtesy = Courtesy(parts.channel)
+        self._answering = Answering(
+            parts.ledger,
+            clock,
+            parts.reply_limits,
+            traces,
+            responder=parts.responder,
+            paused=self._paused,
+            max_age_s=limits.answer_max_age_s,
+            send=self._send,
+        )
+        self._lanes: Lanes[InboxKey] = Lanes(
+            group,
+            self._answering.handle,
+            self._answering.refill,
+            name="answer",
+            capacity=limits.chat_queue,
+        )
+        inbound = Inbound(
+            parts.ledger,
+            clock,
+            limits,
+            traces,
+            paused=self._paused,
+            line_up=self._lanes.put,
+            overflowed=self._please_wait,
+        )
+        catchup = CatchUp(
+            parts.channel, parts.ledger, inbound, clock, max_age_s=limits.catchup_max_age_s
+        )
+        pump = Pump(
+            parts.channel,
+            parts.ledger,
+            parts.lifecycle,
+            clock,
+            inbound=inbound,
+            catchup=catchup,
+            online=online,
+            acknowledged=self.outbound.note_ack,
+            restore=self._restore,
+        )
+        heartbeat = Heartbeat(
+            parts.channel, parts.ledger, parts.lifecycle, clock, parts.supervision
+        )
+        group.create_task(pump.run(), name="pump")
+        group.create_task(heartbeat.run(), name="heartbeat")
+        group.create_task(self._courtesy.run(), name="courtesy")
+
+    def depths(self) -> dict[str, int]:
+        return {"answer": self._lanes.depth(), "send": self.outbound.depth()}
+
+    def _paused(self) -> bool:
+        return self._parts.lifecycle.snapshot.paused
+
+    def _send(self, rows: Sequence[OutboundMessage]) -> None:
+        if rows:
+            due_in_s = (rows[-1].next_at - self._parts.clock.now()).total_seconds()
+            self._courtesy.offer(rows[0].to, due_in_s=due_in_s)
+        self.outbound.put(rows)
+
+    def _please_wait(self, recorded: Recorded, message: InboundMessage) -> None:
+        self._group.create_task(self._notify(recorded, message), name="please wait")
+
+    async def _notify(self, recorded: Recorded, message: InboundMessage) -> None:
+        reply = self._parts.responder().please_wait()
+        rows = await until_stored(
+            self._parts.clock,
+            lambda: self._parts.ledger.notify(
+                recorded.chat_key,
+                message.chat,
+                cause=f"wait:{message.message_id}",
+                reply=reply,
+            ),
+        )
+        self.outbound.put(rows)
+
+    async def _restore(self) -> None:
+        """Look after what an earlier run left: first what was planned, then what waits."""
+        clock, ledger = self._parts.clock, self._parts.ledger
+        planned = await until_stored(clock, ledger.unsettled)
+        waiting = await until_stored(clock, lambda: ledger.waiting(None, limit=RESTORE_MAX))
+        self.outbound.put(planned)
+        for recorded in waiting:
+            self._lanes.put(recorded.chat_key, recorded.key)
+        if planned or waiting:
+            log.info("restored", planned=len(planned), waiting=len(waiting))
+
+
+def _cause(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure to act on: ours before others, a channel's before the rest."""
+    flat = list(_leaves(failures))
+    ours = [error for error in flat if isinstance(error, FlowHQError)]
+    return (ours or flat)[0]
+
+
+def _leaves(failures: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    flat: list[BaseException] = []
+    for error in failures.exceptions:
+        flat.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return flat
