@@ -70,6 +70,10 @@ class MisconfiguredError(FlowHQError):
     exit_code = ExitCode.CONFIG
 
 
+class ChromiumMissingError(MisconfiguredError):
+    """No browser on this machine that can be launched."""
+
+
 # -- the database ------------------------------------------------------------------------------
 
 

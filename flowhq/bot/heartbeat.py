@@ -48,10 +48,11 @@ class Heartbeat:
         self._misses = 0
         if not health.connected:
             return
+        self._lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
         if self._clock.monotonic() - self._touched < self._settings.heartbeat_s:
             return
         try:
-            self._lifecycle.seen(await self._ledger.touch())
+            await self._ledger.touch()
         except StoreUnavailableError as error:
             log.warning("heartbeat not stored", why=str(error))
             return

@@ -56,6 +56,7 @@ class Event(StrEnum):
     STALE = "stale"
     FAILED = "failed"
     PARK = "park"
+    UNLINK = "unlink"  # the operator made us forget the pairing
     PAUSE = "pause"
     RESUME = "resume"
 
@@ -80,8 +81,8 @@ _RUNNING = _ANYWHERE | {
 }
 
 _TABLE: dict[State, dict[Event, State]] = {
-    S.NEW: {E.START: S.STARTING, E.STOP: S.NEW, E.SHUTDOWN: S.NEW, E.PARK: S.PARKED},
-    S.STOPPED: {E.START: S.STARTING, E.STOP: S.STOPPED, E.SHUTDOWN: S.STOPPED, E.PARK: S.PARKED},
+    S.NEW: {E.START: S.STARTING, E.STOP: S.NEW, E.SHUTDOWN: S.NEW, E.UNLINK: S.NEW},
+    S.STOPPED: {E.START: S.STARTING, E.STOP: S.STOPPED, E.SHUTDOWN: S.STOPPED, E.UNLINK: S.NEW},
     # Before a pairing a lost connection is no news: the page shows its code again by itself.
     S.STARTING: _RUNNING,
     S.SCANNING: _RUNNING | {E.LOST: S.SCANNING},
@@ -195,6 +196,7 @@ class Lifecycle:
         last_seen_at: datetime | None = None,
     ) -> None:
         self.state = State.STOPPED if paired else State.NEW
+        self.seen_at_monotonic = float("-inf")
         self._book = book
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -257,8 +259,9 @@ class Lifecycle:
             await self._store()
             return self.snapshot
 
-    def seen(self, at: datetime) -> None:
-        """A probe succeeded at ``at`` (the database's time)."""
+    def seen(self, at: datetime, *, at_monotonic: float) -> None:
+        """The page proved to be connected at ``at``."""
+        self.seen_at_monotonic = at_monotonic
         self.snapshot = replace(self.snapshot, last_seen_at=at)
         self._announce()
 
@@ -289,7 +292,7 @@ class Lifecycle:
     def _paired_after(self, event: Event) -> bool:
         if event is E.READY:
             return True
-        return self.snapshot.paired and event is not E.LOGGED_OUT
+        return self.snapshot.paired and event not in (E.LOGGED_OUT, E.UNLINK)
 
     def _reason_after(self, event: Event, state: State, *, paused: bool) -> Reason:
         if event is E.SHUTDOWN and self.snapshot.desired is DesiredState.RUNNING:

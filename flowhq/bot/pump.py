@@ -77,7 +77,7 @@ class Pump:
             await self._take(event)
         raise ChannelRestartError("The page's events ended.", reason=Reason.BROWSER_GONE)
 
-    async def _take(self, event: ChannelEvent) -> None:
+    async def _take(self, event: ChannelEvent) -> None:  # noqa: C901 - one arm per event
         match event:
             case MessageSeen():
                 await self._message(event)
@@ -127,6 +127,7 @@ class Pump:
             self._clock, lambda: self._ledger.save_identity(phone=event.phone, lid=event.lid)
         )
         self._online.set()
+        self._lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
         await self._lifecycle.apply(Event.READY)
         if not self._restored:
             await self._restore()

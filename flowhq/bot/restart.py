@@ -1,0 +1,54 @@
+"""The restart policy: how long to wait after a failure, and when to stop trying.
+
+Pure: the clock's readings and the dice are handed in. Full jitter, so that tenants that failed
+together do not come back together.
+"""
+
+import random
+from collections import deque
+from dataclasses import dataclass
+
+from flowhq.config import SupervisorSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Try again after ``wait_s``."""
+
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Too often: no further attempt by itself."""
+
+    restarts: int
+
+
+class RestartPolicy:
+    """One tenant's. `failed` is told how long the run lasted and answers what to do."""
+
+    def __init__(self, settings: SupervisorSettings, *, dice: random.Random) -> None:
+        self._settings = settings
+        self._dice = dice
+        self._failures = 0
+        self._at: deque[float] = deque()
+
+    def failed(self, *, now_s: float, healthy_s: float) -> Again | Park:
+        """``now_s``: monotonic seconds. ``healthy_s``: how long the run was connected."""
+        settings = self._settings
+        if healthy_s >= settings.healthy_reset_s:
+            self.reset()
+        self._at.append(now_s)
+        while self._at[0] < now_s - settings.restarts_window_s:
+            self._at.popleft()
+        if len(self._at) > settings.restarts_max:
+            return Park(len(self._at))
+        ceiling = min(settings.backoff_max_s, settings.backoff_min_s * 2**self._failures)
+        self._failures += 1
+        return Again(self._dice.uniform(0, ceiling))
+
+    def reset(self) -> None:
+        """A person restarted it, or it was well for long enough."""
+        self._failures = 0
+        self._at.clear()
