@@ -26,7 +26,7 @@ Call = Callable[[World, Fields], Awaitable[Answer]]
 WAIT_MAX_S = 60.0
 CONTACTS_MAX = 20_000
 HISTORY_MAX = 50_000
-EXTRA_MAX_BYTES = 1024 * 1024
+EXTRA_MAX_BYTES = 256 * 1024
 LATEST_T = 253_402_300_799
 MESSAGE_ID_PATTERN = r"[A-Za-z0-9_.:=+/-]{1,128}"
 

@@ -1,5 +1,7 @@
 """From the first hello to a linked page, and everything that may go wrong on the way."""
 
+from typing import Any
+
 import pytest
 
 from tests.integration.simulator.conftest import Bench
@@ -213,7 +215,7 @@ async def test_a_bad_frame_closes_the_socket_with_4400(bench: Bench, frames: lis
     ],
 )
 async def test_a_bad_frame_of_a_linked_page_closes_its_socket_alone(
-    bench: Bench, frame: dict[str, object]
+    bench: Bench, frame: dict[str, Any]
 ) -> None:
     page, other = await bench.linked(), await bench.linked("255700000002")
     await page.say(**{"kind" if name == "k" else name: value for name, value in frame.items()})

@@ -14,7 +14,12 @@ ASHA_JID = f"{ASHA}@c.us"
 async def test_a_message_reaches_the_page_with_what_the_customer_wrote(bench: Bench) -> None:
     page = await bench.linked()
     answer = await bench.control(
-        "message", phone=PHONE, **{"from": ASHA}, text="habari", name="Asha", t=1700000000,
+        "message",
+        phone=PHONE,
+        **{"from": ASHA},
+        text="habari",
+        name="Asha",
+        t=1700000000,
         extra={"mimetype": "image/png"},
     )
     assert (answer["ok"], answer["chat"], answer["t"]) == (True, ASHA_JID, 1700000000)
