@@ -152,37 +152,46 @@ ensure_node_modules() {
 
 # --- Chromium ----------------------------------------------------------------------------------
 
-# Prints the browser that the product would take.
+NO_BROWSER=3
+
+# Prints the browser that the product would take; NO_BROWSER if it finds none. Any other failure
+# is a fault of ours, and no reason to install anything.
 find_chromium() {
-    "$venv/bin/python" - "${FLOWHQ_WEB__CHROMIUM:-}" <<'PY'
+    "$venv/bin/python" - "${FLOWHQ_WEB__CHROMIUM:-}" "$NO_BROWSER" <<'PY'
 import sys
 
 from flowhq.channel.web.browser import find_chromium
-from flowhq.errors import FlowHQError
+from flowhq.errors import MisconfiguredError
 
 try:
     print(find_chromium(sys.argv[1]))
-except FlowHQError:
-    sys.exit(1)
+except MisconfiguredError:
+    sys.exit(int(sys.argv[2]))
 PY
 }
 
-# Ubuntu's package is only a stub for a snap.
-has_chromium_package() {
-    [ -r /etc/os-release ] && ! grep -qi '^ID=ubuntu' /etc/os-release
+# Ubuntu's package is only a stub for a snap; one that is installed already did not help.
+chromium_package_helps() {
+    [ -r /etc/os-release ] && ! grep -qi '^ID=ubuntu' /etc/os-release &&
+        ! dpkg -s chromium >/dev/null 2>&1
 }
 
 ensure_chromium() {
-    find_chromium >/dev/null && return
+    local status=0
+    find_chromium >/dev/null || status=$?
+    [ "$status" = 0 ] && return
+    [ "$status" = "$NO_BROWSER" ] || fail "looking for Chromium failed, see above"
     [ -z "${FLOWHQ_WEB__CHROMIUM:-}" ] ||
         fail "FLOWHQ_WEB__CHROMIUM names no browser: $FLOWHQ_WEB__CHROMIUM"
-    step "No Chromium found"
-    if has_chromium_package && apt_install chromium && find_chromium >/dev/null; then
+    step "No Chromium found: installing one"
+    if chromium_package_helps && apt_install chromium && find_chromium >/dev/null; then
         return
     fi
     step "playwright install chromium"
-    as_root "$PWD/$venv/bin/playwright" install-deps chromium || true
     if "$venv/bin/playwright" install chromium && find_chromium >/dev/null; then
+        # That download brings the browser without the system's libraries that it needs.
+        as_root "$PWD/$venv/bin/playwright" install-deps chromium ||
+            step "Not root: if Chromium does not start, run \`playwright install-deps chromium\`"
         return
     fi
     fail "Chromium is missing: run \`apt-get install chromium\` as root, then this again"
