@@ -1,0 +1,67 @@
+"""The admin API as one aiohttp application: the route table joined, the gates around it."""
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+
+from flowhq.admin import health, logs, pairing, tenants, workers
+from flowhq.admin.auth import Authenticator
+from flowhq.admin.inputs import BODY_MAX_BYTES, NoBody, NoQuery
+from flowhq.admin.middleware import AUTHENTICATOR, MIDDLEWARES, add_headers
+from flowhq.admin.openapi import document
+from flowhq.admin.polling import CLOSING
+from flowhq.admin.ports import AdminDeps
+from flowhq.admin.routes import DEPS, AnyRoute, Call, Route, bind
+
+DESCRIPTION = web.AppKey("description", bytes)
+
+
+class OpenApiView(BaseModel):
+    """An OpenAPI 3.1 document."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str
+
+
+async def describe(call: Call[NoBody, NoQuery]) -> web.Response:
+    return web.Response(
+        body=call.request.app[DESCRIPTION], content_type="application/json", status=HTTPStatus.OK
+    )
+
+
+ROUTES: Sequence[AnyRoute] = (
+    *health.ROUTES,
+    *tenants.ROUTES,
+    *workers.ROUTES,
+    *pairing.ROUTES,
+    *logs.ROUTES,
+    Route(
+        "GET",
+        "/openapi.json",
+        "openapi",
+        "This API, described",
+        describe,
+        body=NoBody,
+        query=NoQuery,
+        answer=OpenApiView,
+    ),
+)
+
+
+def create_app(deps: AdminDeps) -> web.Application:
+    """A new application on these dependencies; MisconfiguredError without an admin password."""
+    app = web.Application(middlewares=MIDDLEWARES, client_max_size=BODY_MAX_BYTES)
+    app[DEPS] = deps
+    app[CLOSING] = asyncio.Event()
+    app[AUTHENTICATOR] = Authenticator(
+        deps.settings.password_hash.get_secret_value(), deps.settings.token_hashes, deps.clock
+    )
+    app[DESCRIPTION] = orjson.dumps(document(ROUTES, deps.version))
+    app.on_response_prepare.append(add_headers)
+    bind(app, ROUTES)
+    return app

@@ -1,0 +1,142 @@
+"""Is the process alive, can it serve, and what is going on inside: three questions, three routes.
+
+Without credentials only a word is told. Live is about the process alone, so that an outage of the
+database never makes a supervisor of processes kill a healthy daemon.
+"""
+
+import asyncio
+import time
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from flowhq.admin.inputs import NoBody, NoQuery
+from flowhq.admin.polling import CLOSING
+from flowhq.admin.ports import AdminDeps
+from flowhq.admin.routes import Call, Route, reply
+from flowhq.errors import StoreUnavailableError
+
+# A database that answers slower than this is not ready to serve.
+PING_TIMEOUT_S = 2.0
+
+
+class HealthStatus(StrEnum):
+    OK = "ok"
+    UNAVAILABLE = "unavailable"
+    STOPPING = "stopping"
+
+
+class HealthView(BaseModel):
+    """``ok``, ``unavailable`` (the database does not answer) or ``stopping``."""
+
+    status: HealthStatus
+
+
+class DatabaseHealth(BaseModel):
+    reachable: bool
+    answer_ms: float | None
+
+
+class HealthDetailsView(BaseModel):
+    """What an operator looks at first; ``tenants`` are the fleet's own figures."""
+
+    status: HealthStatus
+    version: str
+    uptime_s: float
+    database: DatabaseHealth
+    tenants: dict[str, Any]
+
+
+NoCall = Call[NoBody, NoQuery]
+
+
+async def live(call: NoCall) -> HealthView:
+    return HealthView(status=HealthStatus.OK)
+
+
+async def ready(call: NoCall) -> web.Response:
+    status = _status(call, await _ping(call.deps))
+    code = HTTPStatus.OK if status is HealthStatus.OK else HTTPStatus.SERVICE_UNAVAILABLE
+    return reply(HealthView(status=status), code)
+
+
+async def details(call: NoCall) -> HealthDetailsView:
+    database = await _ping(call.deps)
+    uptime_s = (call.deps.clock.now() - call.deps.started_at).total_seconds()
+    return HealthDetailsView(
+        status=_status(call, database),
+        version=call.deps.version,
+        uptime_s=round(uptime_s, 1),
+        database=database,
+        tenants=dict(await call.deps.fleet.health()),
+    )
+
+
+def _status(call: NoCall, database: DatabaseHealth) -> HealthStatus:
+    if call.request.app[CLOSING].is_set():
+        return HealthStatus.STOPPING
+    return HealthStatus.OK if database.reachable else HealthStatus.UNAVAILABLE
+
+
+async def _ping(deps: AdminDeps) -> DatabaseHealth:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(PING_TIMEOUT_S):
+            await deps.store.ping()
+    except (StoreUnavailableError, TimeoutError):
+        return DatabaseHealth(reachable=False, answer_ms=None)
+    return DatabaseHealth(
+        reachable=True, answer_ms=round((time.perf_counter() - started) * 1000, 2)
+    )
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/health",
+        "health",
+        "Can the daemon serve? 503 if not",
+        ready,
+        body=NoBody,
+        query=NoQuery,
+        answer=HealthView,
+        also=(HTTPStatus.SERVICE_UNAVAILABLE,),
+        public=True,
+    ),
+    Route(
+        "GET",
+        "/health/live",
+        "health_live",
+        "Is the process alive?",
+        live,
+        body=NoBody,
+        query=NoQuery,
+        answer=HealthView,
+        public=True,
+    ),
+    Route(
+        "GET",
+        "/health/ready",
+        "health_ready",
+        "Can the daemon serve? 503 if not",
+        ready,
+        body=NoBody,
+        query=NoQuery,
+        answer=HealthView,
+        also=(HTTPStatus.SERVICE_UNAVAILABLE,),
+        public=True,
+    ),
+    Route(
+        "GET",
+        "/health/details",
+        "health_details",
+        "Version, database, tenants",
+        details,
+        body=NoBody,
+        query=NoQuery,
+        answer=HealthDetailsView,
+    ),
+)

@@ -1,0 +1,103 @@
+"""What surrounds every request: its id, its log line, the answer to any error, the gates.
+
+Outermost first: `identify` (request id, access log), `refuse` (errors become problem answers),
+`keep_out` (host, origin, secrets in the address), `sign_in`. This is one of the three places
+where any exception is caught: it is logged with the request's id and told as 500 without details.
+"""
+
+import re
+import secrets
+import time
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from flowhq.admin import guard, problems
+from flowhq.admin.auth import Authenticator, Principal
+from flowhq.admin.routes import DEPS, find_route
+from flowhq.errors import FlowHQError
+
+AUTHENTICATOR = web.AppKey("authenticator", Authenticator)
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
+REQUEST_ID_HEADER = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+log = structlog.get_logger(__name__)
+
+
+@web.middleware
+async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Gives the request its id (the client's, if it is a harmless one) and logs the outcome.
+
+    The log has the route, never the address: ids are bound by context, and the query may hold
+    anything.
+    """
+    given = request.headers.get(REQUEST_ID_HEADER, "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request[REQUEST_ID] = request_id
+    route = find_route(request)
+    started = time.monotonic()
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        response = await handler(request)
+        principal = request.get(PRINCIPAL)
+        record = log.debug if route is not None and route.public else log.info
+        record(
+            "request",
+            method=request.method if route is not None else "",
+            route=route.path if route is not None else "",
+            status=response.status,
+            ms=round((time.monotonic() - started) * 1000, 1),
+            principal=principal.name if principal is not None else "",
+        )
+    return response
+
+
+@web.middleware
+async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns every error into its problem answer; nothing else leaves through here."""
+    try:
+        return await handler(request)
+    except FlowHQError as error:
+        problem = problems.of_error(error)
+        if problem.kind is problems.INTERNAL:
+            log.exception("request failed")
+    except web.HTTPException as error:
+        problem = problems.of_http(error)
+    except Exception:
+        log.exception("request failed")
+        problem = problems.internal()
+    return problems.answer(problem, request[REQUEST_ID])
+
+
+@web.middleware
+async def keep_out(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses what a foreign web page could send, and secrets in the address."""
+    guard.check_host(request, request.app[DEPS].settings.host)
+    guard.check_origin(request)
+    guard.check_secret_in_url(request)
+    return await handler(request)
+
+
+@web.middleware
+async def sign_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Lets only those in who may; unknown addresses are told apart only to them."""
+    route = find_route(request)
+    if route is None or not route.public:
+        request[PRINCIPAL] = await request.app[AUTHENTICATOR].admit(
+            request.headers.get("Authorization"), request.remote or ""
+        )
+    return await handler(request)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """The response signal that puts the security headers and the request's id on every answer."""
+    for name, value in guard.SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    request_id = request.get(REQUEST_ID)
+    if request_id is not None:
+        response.headers[REQUEST_ID_HEADER] = request_id
+
+
+MIDDLEWARES = (identify, refuse, keep_out, sign_in)

@@ -1,0 +1,145 @@
+"""The OpenAPI 3.1 document, made from the route table and from nothing else."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from flowhq.admin import problems
+from flowhq.admin.inputs import NoBody, NoQuery
+from flowhq.admin.problems import Kind
+from flowhq.admin.routes import TENANT_PATH, AnyRoute
+
+_REF = "#/components/schemas/{model}"
+_GATES = (problems.BAD_REQUEST, problems.SECRET_IN_URL, problems.WRONG_HOST, problems.INTERNAL)
+_SIGNED_IN = (problems.UNAUTHORIZED, problems.TOO_MANY_ATTEMPTS)
+_WITH_BODY = (problems.REQUEST_TIMEOUT, problems.TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE)
+
+_PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "next_step", "errors", "request_id"],
+    "properties": {
+        "type": {"type": "string", "enum": [kind.type for kind in problems.KINDS]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "next_step": {"type": "string", "description": "What to do about it; may be empty."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+        "request_id": {"type": "string"},
+    },
+}
+
+
+def document(routes: Sequence[AnyRoute], version: str) -> dict[str, Any]:
+    """The whole description, as JSON-ready values; the same table gives the same document."""
+    names, schemas = _schemas(routes)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, names, schemas)
+    for route in routes:
+        if route.query is not NoQuery:
+            schemas.pop(names[route.query, "validation"], None)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Flow HQ admin API", "version": version},
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas, "Problem": _PROBLEM_SCHEMA},
+            "securitySchemes": {
+                "password": {"type": "http", "scheme": "basic"},
+                "token": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+Names = dict[tuple[Any, str], str]
+
+
+def _schemas(routes: Iterable[AnyRoute]) -> tuple[Names, dict[str, Any]]:
+    """The component name of each model, and all components."""
+    models: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = []
+    for route in routes:
+        if route.answer is not None:
+            models.append((route.answer, "serialization"))
+        if route.body is not NoBody:
+            models.append((route.body, "validation"))
+        if route.query is not NoQuery:
+            models.append((route.query, "validation"))
+    refs, definitions = models_json_schema(list(dict.fromkeys(models)), ref_template=_REF)
+    names = {key: schema["$ref"].rsplit("/", 1)[-1] for key, schema in refs.items()}
+    return names, definitions.get("$defs", {})
+
+
+def _operation(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "parameters": _parameters(route, names, schemas),
+        "responses": _responses(route, names),
+        "security": [] if route.public else [{"password": []}, {"token": []}],
+    }
+    if route.body is not NoBody:
+        schema = _ref(names[route.body, "validation"])
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return operation
+
+
+def _parameters(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", route.path)
+    ]
+    if route.query is NoQuery:
+        return parameters
+    model = schemas[names[route.query, "validation"]]
+    for name, schema in model.get("properties", {}).items():
+        required = name in model.get("required", ())
+        parameters.append({"name": name, "in": "query", "required": required, "schema": schema})
+    return parameters
+
+
+def _responses(route: AnyRoute, names: Names) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": route.status.phrase}
+    if route.answer is not None:
+        success["content"] = {media: {"schema": {"type": "string"}} for media in route.media}
+        success["content"]["application/json"] = {
+            "schema": _ref(names[route.answer, "serialization"])
+        }
+    responses = {str(status.value): success for status in (route.status, *route.also)}
+    for kind in problems_of(route):
+        content = {problems.CONTENT_TYPE: {"schema": _ref("Problem")}}
+        known = responses.setdefault(str(kind.status), {"description": "", "content": content})
+        known["description"] = f"{known['description']} {kind.title} ({kind.name}).".strip()
+    return responses
+
+
+def problems_of(route: AnyRoute) -> tuple[Kind, ...]:
+    """Every refusal the route can give, with those that come from its shape."""
+    kinds = [*_GATES, problems.INVALID_INPUT, *route.problems]
+    if not route.public:
+        kinds += [*_SIGNED_IN, problems.UNAVAILABLE]
+    if route.method not in ("GET", "HEAD"):
+        kinds.append(problems.CROSS_SITE)
+        kinds.append(problems.TOO_LARGE)
+    if route.body is not NoBody:
+        kinds += _WITH_BODY
+    if TENANT_PATH in route.path:
+        kinds.append(problems.NOT_FOUND)
+    return tuple(dict.fromkeys(kinds))
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": _REF.format(model=name)}

@@ -1,0 +1,194 @@
+"""Every refusal of the API as one kind of answer: application/problem+json (RFC 9457).
+
+`KINDS` is the whole list; docs/api.md describes each. What raises which error is decided by the
+class of the error (flowhq.errors); here it only gets its status. No message of an unexpected
+exception ever reaches a client.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+
+from flowhq.errors import (
+    AlreadyExistsError,
+    FlowHQError,
+    InvalidInputError,
+    MisconfiguredError,
+    NotFoundError,
+    StoreUnavailableError,
+    WrongStateError,
+)
+
+CONTENT_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:flowhq:problem:"
+# How long a client waits before it asks a database again that was away.
+STORE_RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One sort of refusal: ``name`` is stable and for programs, ``title`` is for people."""
+
+    name: str
+    status: int
+    title: str
+
+    @property
+    def type(self) -> str:
+        return TYPE_PREFIX + self.name
+
+
+INVALID_INPUT = Kind("invalid-input", 400, "The request has invalid input")
+SECRET_IN_URL = Kind("secret-in-url", 400, "A secret was sent in the address")
+BAD_REQUEST = Kind("bad-request", 400, "The request cannot be understood")
+UNAUTHORIZED = Kind("unauthorized", 401, "A valid password or token is needed")
+CROSS_SITE = Kind("cross-site", 403, "Another web site must not do this")
+NOT_FOUND = Kind("not-found", 404, "There is no such thing")
+UNKNOWN_PATH = Kind("unknown-path", 404, "There is no such address")
+METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "The address does not take this method")
+REQUEST_TIMEOUT = Kind("request-timeout", 408, "The request took too long to arrive")
+ALREADY_EXISTS = Kind("already-exists", 409, "It exists already")
+WRONG_STATE = Kind("wrong-state", 409, "It does not fit the present state")
+TOO_LARGE = Kind("too-large", 413, "The body is too large")
+UNSUPPORTED_MEDIA_TYPE = Kind("unsupported-media-type", 415, "The body is not JSON")
+WRONG_HOST = Kind("wrong-host", 421, "The API does not answer under this name")
+TOO_MANY_ATTEMPTS = Kind("too-many-attempts", 429, "Too many attempts to sign in")
+INTERNAL = Kind("internal", 500, "Something went wrong inside")
+MISCONFIGURED = Kind("misconfigured", 503, "Something outside must be set right first")
+UNAVAILABLE = Kind("unavailable", 503, "The database cannot be reached")
+
+KINDS = (
+    INVALID_INPUT,
+    SECRET_IN_URL,
+    BAD_REQUEST,
+    UNAUTHORIZED,
+    CROSS_SITE,
+    NOT_FOUND,
+    UNKNOWN_PATH,
+    METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
+    ALREADY_EXISTS,
+    WRONG_STATE,
+    TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    WRONG_HOST,
+    TOO_MANY_ATTEMPTS,
+    INTERNAL,
+    MISCONFIGURED,
+    UNAVAILABLE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field; ``field`` is its path, such as ``hours_json.mon[0]``."""
+
+    field: str
+    message: str
+
+
+class ProblemError(FlowHQError):
+    """A refusal that only HTTP knows; ends the request with the answer it describes."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        next_step: str = "",
+        errors: Iterable[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail, next_step=next_step)
+        self.kind = kind
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+
+def invalid(*errors: FieldError) -> ProblemError:
+    """The refusal that names the fields; its detail repeats them for people."""
+    detail = " ".join(f"{error.field}: {error.message}" for error in errors[:5])
+    return ProblemError(INVALID_INPUT, detail, errors=errors)
+
+
+def of_error(error: FlowHQError) -> ProblemError:
+    """The refusal for an error of ours; INTERNAL, without its message, if it is not for clients."""
+    match error:
+        case ProblemError():
+            return error
+        case InvalidInputError():
+            return invalid(FieldError(error.field, str(error)))
+        case AlreadyExistsError():
+            field = FieldError(error.field, error.message)
+            return _same_words(ALREADY_EXISTS, error, errors=[field])
+        case NotFoundError():
+            return _same_words(NOT_FOUND, error)
+        case WrongStateError():
+            return _same_words(WRONG_STATE, error)
+        case MisconfiguredError():
+            return _same_words(MISCONFIGURED, error)
+        case StoreUnavailableError():
+            wait = {"Retry-After": str(STORE_RETRY_AFTER_S)}
+            return ProblemError(
+                UNAVAILABLE, "Nothing was changed.", next_step="Try again soon.", headers=wait
+            )
+        case _:
+            return internal()
+
+
+def of_http(error: web.HTTPException) -> ProblemError:
+    """The refusal for what aiohttp raises by itself (routing, size of the body)."""
+    match error:
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            return ProblemError(
+                METHOD_NOT_ALLOWED, f"Allowed here: {allowed}.", headers={"Allow": allowed}
+            )
+        case web.HTTPNotFound():
+            return ProblemError(
+                UNKNOWN_PATH,
+                "No route has this address.",
+                next_step="GET /openapi.json lists every route.",
+            )
+        case web.HTTPRequestEntityTooLarge():
+            return ProblemError(TOO_LARGE, "The body is larger than the API takes.")
+        case _ if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return ProblemError(BAD_REQUEST, f"{error.reason}.")
+        case _:
+            return internal()
+
+
+def internal() -> ProblemError:
+    return ProblemError(
+        INTERNAL,
+        "The request was not completed.",
+        next_step="The daemon's log has the cause under this request_id.",
+    )
+
+
+def answer(problem: ProblemError, request_id: str) -> web.Response:
+    """The response that tells a client of the refusal."""
+    body = {
+        "type": problem.kind.type,
+        "title": problem.kind.title,
+        "status": problem.kind.status,
+        "detail": problem.message,
+        "next_step": problem.next_step,
+        "errors": [{"field": e.field, "message": e.message} for e in problem.errors],
+        "request_id": request_id,
+    }
+    return web.Response(
+        status=problem.kind.status,
+        body=orjson.dumps(body),
+        content_type=CONTENT_TYPE,
+        headers=problem.headers,
+    )
+
+
+def _same_words(
+    kind: Kind, error: FlowHQError, *, errors: Iterable[FieldError] = ()
+) -> ProblemError:
+    return ProblemError(kind, error.message, next_step=error.next_step, errors=errors)

@@ -1,0 +1,292 @@
+"""Tenants: create, list, show, change, delete.
+
+A view joins what is stored with what the fleet observes; the observed side wins, because it is
+newer. Everything is checked before anything is stored.
+"""
+
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, Any
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel, Field, StringConstraints
+
+from flowhq.admin.inputs import Input, Name, NoBody, NoQuery, Query, checked, converted
+from flowhq.admin.phone import to_e164
+from flowhq.admin.ports import TenantFields, TenantRecord
+from flowhq.admin.problems import ALREADY_EXISTS
+from flowhq.admin.routes import Call, Route, reply
+from flowhq.bot.hours import parse_hours, parse_timezone
+from flowhq.bot.lifecycle import NEXT_ACTION
+from flowhq.bot.profile import parse_profile
+from flowhq.model import (
+    DesiredState,
+    Language,
+    Reason,
+    SessionState,
+    TemplateType,
+    TenantSnapshot,
+    TenantStatus,
+    WorkerStatus,
+)
+
+PAGE_DEFAULT = 100
+PAGE_MAX = 500
+DEFAULT_TIMEZONE = "Africa/Dar_es_Salaam"
+# The API's names of what the rest of the daemon calls otherwise.
+RENAMED = {"template_type": "template", "hours_json": "hours"}
+
+
+# -- input -----------------------------------------------------------------------------------------
+
+PhoneNumber = Annotated[str, StringConstraints(max_length=40), converted(to_e164)]
+Timezone = Annotated[str, checked(partial(parse_timezone, field_name="timezone"))]
+# Which zone the hours are read in makes no difference to whether they can be read.
+Hours = Annotated[dict[str, Any] | None, checked(partial(parse_hours, timezone="UTC"))]
+Details = Annotated[dict[str, Any], checked(parse_profile)]
+# In strict models an enum would only take its own members, which JSON does not have.
+Template = Annotated[TemplateType, Field(strict=False)]
+TwoLanguages = Annotated[Language, Field(strict=False)]
+
+
+class CreateTenant(Input):
+    """A new tenant. ``business_name`` is the name unless given; hours null are always open."""
+
+    name: Name
+    phone_number: PhoneNumber
+    template_type: Template = TemplateType.BOOKING
+    business_name: Name | None = None
+    language: TwoLanguages = Language.SW
+    timezone: Timezone = DEFAULT_TIMEZONE
+    hours_json: Hours = None
+    details: Details = Field(default_factory=dict)
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+_optional = partial(Field, json_schema_extra=_without_default)
+
+
+class ChangeTenant(Input):
+    """What is not given stays. The defaults here only stand for "not given"."""
+
+    name: Name = _optional(default="")
+    phone_number: PhoneNumber = _optional(default="")
+    template_type: Template = _optional(default=TemplateType.BOOKING)
+    business_name: Name = _optional(default="")
+    language: TwoLanguages = _optional(default=Language.SW)
+    timezone: Timezone = _optional(default="")
+    hours_json: Hours = _optional(default=None)
+    details: Details = _optional(default_factory=dict)
+
+
+class TenantsQuery(Query):
+    """``after`` is the ``next`` of the page before this one."""
+
+    limit: int = Field(default=PAGE_DEFAULT, ge=1, le=PAGE_MAX)
+    after: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+
+# -- views -----------------------------------------------------------------------------------------
+
+
+class ConfigView(BaseModel):
+    template_type: TemplateType
+    business_name: str
+    language: Language
+    timezone: str
+    hours_json: dict[str, Any] | None
+    details: dict[str, Any]
+
+
+class SessionView(BaseModel):
+    """The pairing with the phone."""
+
+    state: SessionState
+    paired_at: datetime | None
+    last_seen_at: datetime | None
+
+
+class WorkerStateView(BaseModel):
+    name: str
+    status: WorkerStatus
+    last_error: str | None
+    restarts: int
+
+
+class TenantView(BaseModel):
+    """One tenant: what was set, what is wanted, what is observed, and what to do next."""
+
+    id: UUID
+    name: str
+    phone_number: str
+    status: TenantStatus
+    desired_state: DesiredState
+    paused: bool
+    reason: Reason
+    next_action: str
+    detail: str
+    config: ConfigView
+    session: SessionView
+    worker: WorkerStateView
+    created_at: datetime
+    updated_at: datetime
+
+
+class TenantPageView(BaseModel):
+    """Newest first; ``next`` goes into ``after``, null on the last page."""
+
+    items: list[TenantView]
+    next: str | None
+
+
+def tenant_view(record: TenantRecord, seen: TenantSnapshot | None) -> TenantView:
+    """The view of a tenant; ``seen`` is what the fleet observes, None for one never started."""
+    reason = seen.reason if seen else record.reason
+    return TenantView(
+        id=record.tenant_id,
+        name=record.name,
+        phone_number=record.phone_number,
+        status=seen.status if seen else record.status,
+        desired_state=seen.desired if seen else record.desired,
+        paused=seen.paused if seen else record.paused,
+        reason=reason,
+        next_action=seen.next_action if seen else NEXT_ACTION[reason],
+        detail=seen.detail if seen else "",
+        config=ConfigView(
+            template_type=record.template,
+            business_name=record.business_name,
+            language=record.language,
+            timezone=record.timezone,
+            hours_json=dict(record.hours) if record.hours is not None else None,
+            details=dict(record.details),
+        ),
+        session=SessionView(
+            state=seen.session if seen else record.session_state,
+            paired_at=record.paired_at,
+            last_seen_at=(seen.last_seen_at if seen else None) or record.last_seen_at,
+        ),
+        worker=WorkerStateView(
+            name=record.worker_name,
+            status=seen.worker if seen else record.worker_status,
+            last_error=record.last_error,
+            restarts=seen.restarts if seen else 0,
+        ),
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+    )
+
+
+# -- handlers --------------------------------------------------------------------------------------
+
+
+async def create_tenant(call: Call[CreateTenant, NoQuery]) -> web.Response:
+    body = call.body
+    record = await call.deps.store.create_tenant(
+        TenantFields(
+            name=body.name,
+            phone_number=body.phone_number,
+            template=body.template_type,
+            business_name=body.business_name or body.name,
+            language=body.language,
+            timezone=body.timezone,
+            hours=body.hours_json,
+            details=body.details,
+        )
+    )
+    view = tenant_view(record, call.deps.fleet.snapshot(record.tenant_id))
+    location = {"Location": f"/admin/tenants/{record.tenant_id}"}
+    return reply(view, HTTPStatus.CREATED, location)
+
+
+async def list_tenants(call: Call[NoBody, TenantsQuery]) -> TenantPageView:
+    page = await call.deps.store.list_tenants(limit=call.query.limit, after=call.query.after)
+    seen = call.deps.fleet.snapshots()
+    items = [tenant_view(record, seen.get(record.tenant_id)) for record in page.records]
+    return TenantPageView(items=items, next=page.next)
+
+
+async def get_tenant(call: Call[NoBody, NoQuery]) -> TenantView:
+    record = await call.deps.store.fetch_tenant(call.tenant_id)
+    return tenant_view(record, call.deps.fleet.snapshot(call.tenant_id))
+
+
+async def change_tenant(call: Call[ChangeTenant, NoQuery]) -> TenantView:
+    given = call.body.model_dump(exclude_unset=True)
+    changes = {RENAMED.get(name, name): value for name, value in given.items()}
+    if not changes:
+        record = await call.deps.store.fetch_tenant(call.tenant_id)
+    else:
+        record = await call.deps.store.update_tenant(call.tenant_id, changes)
+        await call.deps.fleet.reload(call.tenant_id)
+    return tenant_view(record, call.deps.fleet.snapshot(call.tenant_id))
+
+
+async def delete_tenant(call: Call[NoBody, NoQuery]) -> web.Response:
+    """Profile first, rows last: what fails half-way can be asked for again."""
+    await call.deps.store.fetch_tenant(call.tenant_id)
+    await call.deps.fleet.forget(call.tenant_id)
+    await call.deps.store.delete_tenant(call.tenant_id)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/admin/tenants",
+        "create_tenant",
+        "Create a tenant",
+        create_tenant,
+        body=CreateTenant,
+        query=NoQuery,
+        answer=TenantView,
+        status=HTTPStatus.CREATED,
+        problems=(ALREADY_EXISTS,),
+    ),
+    Route(
+        "GET",
+        "/admin/tenants",
+        "list_tenants",
+        "All tenants, newest first",
+        list_tenants,
+        body=NoBody,
+        query=TenantsQuery,
+        answer=TenantPageView,
+    ),
+    Route(
+        "GET",
+        "/admin/tenants/{tenant_id}",
+        "get_tenant",
+        "One tenant",
+        get_tenant,
+        body=NoBody,
+        query=NoQuery,
+        answer=TenantView,
+    ),
+    Route(
+        "PATCH",
+        "/admin/tenants/{tenant_id}",
+        "change_tenant",
+        "Change what is given; it holds from the next message on",
+        change_tenant,
+        body=ChangeTenant,
+        query=NoQuery,
+        answer=TenantView,
+        problems=(ALREADY_EXISTS,),
+    ),
+    Route(
+        "DELETE",
+        "/admin/tenants/{tenant_id}",
+        "delete_tenant",
+        "Stop the worker, forget the profile, delete every row of the tenant",
+        delete_tenant,
+        body=NoBody,
+        query=NoQuery,
+        answer=None,
+        status=HTTPStatus.NO_CONTENT,
+    ),
+)

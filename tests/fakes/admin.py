@@ -1,0 +1,216 @@
+"""A store and a fleet in memory, for tests of the API alone; and what drives the API."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from flowhq.admin.ports import (
+    EventRecord,
+    LogRecord,
+    Page,
+    PairingRecord,
+    TenantFields,
+    TenantRecord,
+)
+from flowhq.errors import (
+    AlreadyExistsError,
+    FlowHQError,
+    InvalidInputError,
+    NotFoundError,
+    WrongStateError,
+)
+from flowhq.model import (
+    DesiredState,
+    Reason,
+    SessionState,
+    TenantId,
+    TenantSnapshot,
+    TenantStatus,
+    WorkerStatus,
+)
+
+
+class FakeStore:
+    """Tenants in a dictionary; ``failure`` is raised by every call while it is set."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[TenantId, TenantRecord] = {}
+        self.pairings: dict[TenantId, PairingRecord] = {}
+        self.logs: dict[TenantId, list[LogRecord]] = {}
+        self.failure: BaseException | None = None
+
+    async def ping(self) -> None:
+        self._fail()
+
+    async def create_tenant(self, fields: TenantFields) -> TenantRecord:
+        self._fail()
+        self._refuse_phone(fields.phone_number, None)
+        now = datetime.now(UTC)
+        tenant_id = TenantId(uuid4())
+        record = TenantRecord(
+            tenant_id=tenant_id,
+            name=fields.name,
+            phone_number=fields.phone_number,
+            status=TenantStatus.NEW,
+            desired=DesiredState.STOPPED,
+            reason=Reason.NOT_STARTED,
+            paused=False,
+            template=fields.template,
+            business_name=fields.business_name,
+            language=fields.language,
+            timezone=fields.timezone,
+            hours=fields.hours,
+            details=fields.details,
+            session_state=SessionState.DISCONNECTED,
+            last_seen_at=None,
+            paired_at=None,
+            worker_name=f"worker-{tenant_id}",
+            worker_status=WorkerStatus.STOPPED,
+            last_error=None,
+            created_at=now,
+            updated_at=now,
+        )
+        self.tenants[tenant_id] = record
+        self.pairings[tenant_id] = PairingRecord(SessionState.DISCONNECTED, None, None, None)
+        return record
+
+    async def fetch_tenant(self, tenant_id: TenantId) -> TenantRecord:
+        self._fail()
+        if tenant_id not in self.tenants:
+            raise NotFoundError(f"There is no tenant {tenant_id}.")
+        return self.tenants[tenant_id]
+
+    async def list_tenants(self, *, limit: int, after: str | None) -> Page[TenantRecord]:
+        self._fail()
+        records = sorted(self.tenants.values(), key=lambda r: r.created_at, reverse=True)
+        return _page(records, limit, after, "after")
+
+    async def update_tenant(self, tenant_id: TenantId, changes: Mapping[str, Any]) -> TenantRecord:
+        record = await self.fetch_tenant(tenant_id)
+        self._refuse_phone(changes.get("phone_number"), tenant_id)
+        self.tenants[tenant_id] = replace(record, **changes)
+        return self.tenants[tenant_id]
+
+    async def delete_tenant(self, tenant_id: TenantId) -> None:
+        await self.fetch_tenant(tenant_id)
+        del self.tenants[tenant_id]
+
+    async def fetch_pairing(self, tenant_id: TenantId) -> PairingRecord:
+        await self.fetch_tenant(tenant_id)
+        return self.pairings[tenant_id]
+
+    async def list_logs(
+        self, tenant_id: TenantId, *, limit: int, before: str | None
+    ) -> Page[LogRecord]:
+        await self.fetch_tenant(tenant_id)
+        return _page(self.logs.get(tenant_id, [])[::-1], limit, before, "before")
+
+    async def list_events(
+        self, tenant_id: TenantId, *, limit: int, before: str | None
+    ) -> Page[EventRecord]:
+        await self.fetch_tenant(tenant_id)
+        return _page([], limit, before, "before")
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _refuse_phone(self, number: str | None, own: TenantId | None) -> None:
+        for record in self.tenants.values():
+            if record.phone_number == number and record.tenant_id != own:
+                raise AlreadyExistsError("The number is in use.", field="phone_number")
+
+
+def _page(records: list[Any], limit: int, place: str | None, parameter: str) -> Page[Any]:
+    if place is not None and not place.isdigit():
+        raise InvalidInputError("is not a place of ours.", field=parameter)
+    start = int(place or 0)
+    end = start + limit
+    return Page(records[start:end], str(end) if end < len(records) else None)
+
+
+class FakeFleet:
+    """Does what verbs say at once and records them; ``refusal`` is raised by the next verb."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, TenantId]] = []
+        self.seen: dict[TenantId, TenantSnapshot] = {}
+        self.refusal: FlowHQError | None = None
+        self._news = asyncio.Event()
+
+    def snapshot(self, tenant_id: TenantId) -> TenantSnapshot | None:
+        return self.seen.get(tenant_id)
+
+    def snapshots(self) -> Mapping[TenantId, TenantSnapshot]:
+        return dict(self.seen)
+
+    def observe(self, snapshot: TenantSnapshot) -> None:
+        self.seen[snapshot.tenant_id] = snapshot
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def start(self, tenant_id: TenantId) -> TenantSnapshot:
+        present = self.seen.get(tenant_id)
+        if present is not None and present.worker is WorkerStatus.RUNNING:
+            raise WrongStateError("It runs already.", next_step="Use restart to start it afresh.")
+        return self._become("start", tenant_id, WorkerStatus.RUNNING, Reason.STARTING)
+
+    async def stop(self, tenant_id: TenantId) -> TenantSnapshot:
+        return self._become("stop", tenant_id, WorkerStatus.STOPPED, Reason.STOPPED_BY_ADMIN)
+
+    async def restart(self, tenant_id: TenantId) -> TenantSnapshot:
+        return self._become("restart", tenant_id, WorkerStatus.RUNNING, Reason.STARTING)
+
+    async def force_restart(self, tenant_id: TenantId) -> TenantSnapshot:
+        return self._become("force_restart", tenant_id, WorkerStatus.RUNNING, Reason.STARTING)
+
+    async def pause(self, tenant_id: TenantId) -> TenantSnapshot:
+        return self._become("pause", tenant_id, WorkerStatus.RUNNING, Reason.PAUSED_BY_ADMIN)
+
+    async def resume(self, tenant_id: TenantId) -> TenantSnapshot:
+        return self._become("resume", tenant_id, WorkerStatus.RUNNING, Reason.CONNECTED)
+
+    async def log_out(self, tenant_id: TenantId) -> TenantSnapshot:
+        return self._become("log_out", tenant_id, WorkerStatus.STOPPED, Reason.LOGGED_OUT)
+
+    async def forget(self, tenant_id: TenantId) -> None:
+        self.calls.append(("forget", tenant_id))
+        self.seen.pop(tenant_id, None)
+
+    async def reload(self, tenant_id: TenantId) -> None:
+        self.calls.append(("reload", tenant_id))
+
+    async def changed(self, tenant_id: TenantId, timeout_s: float) -> TenantSnapshot | None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        return self.seen.get(tenant_id)
+
+    async def health(self) -> Mapping[str, object]:
+        return {"tenants": len(self.seen)}
+
+    def _become(
+        self, verb: str, tenant_id: TenantId, worker: WorkerStatus, reason: Reason
+    ) -> TenantSnapshot:
+        if self.refusal is not None:
+            raise self.refusal
+        self.calls.append((verb, tenant_id))
+        running = worker is WorkerStatus.RUNNING
+        self.observe(
+            TenantSnapshot(
+                tenant_id=tenant_id,
+                status=TenantStatus.QR_PENDING if running else TenantStatus.NEW,
+                session=SessionState.DISCONNECTED,
+                worker=worker,
+                desired=DesiredState.RUNNING if running else DesiredState.STOPPED,
+                reason=reason,
+                next_action="Wait.",
+                paused=verb == "pause",
+            )
+        )
+        return self.seen[tenant_id]
