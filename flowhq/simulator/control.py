@@ -74,6 +74,7 @@ async def state(world: World, fields: Fields) -> Answer:
         "pages": len(world.wires),
         "refs": [
             {
+                "page": live.page.number,
                 "ref": live.ref,
                 "index": live.index,
                 "expires_in_s": round(live.expires_at - world.clock.now(), 3),
@@ -155,9 +156,10 @@ async def scan(world: World, fields: Fields) -> Answer:
 
 async def scan_live(world: World, fields: Fields) -> Answer:
     ref = fields.text("ref", max_chars=1000)
+    page = fields.whole("page", 1, 2**53)
     owner = _read_owner(fields)
     fields.finish()
-    device = world.scan_on_show(ref, owner)
+    device = world.scan_on_show(ref, page, owner)
     return {"ok": True, "device": device.id, "lid": world.account(owner.phone).lid}
 
 
@@ -219,8 +221,9 @@ async def reads(world: World, fields: Fields) -> Answer:
 
 
 async def events(world: World, fields: Fields) -> Answer:
-    log = world.events
-    return {"events": await _poll(log, fields), "last": log.last}
+    found = await _poll(world.events, fields)
+    # After a reset there is a new log: its `last` tells the caller to begin again.
+    return {"events": found, "last": world.events.last}
 
 
 async def receipt(world: World, fields: Fields) -> Answer:

@@ -24,7 +24,9 @@ class MalformedCode(Exception):
 
 
 class UnlinkedPage(Protocol):
-    """The page that shows a ref."""
+    """The page that shows a ref; its number stays while refs come and go."""
+
+    number: int
 
     def paired(self, device: Device) -> None:
         """The scan was good: the page becomes this device."""
@@ -124,10 +126,10 @@ class RefBook:
         del self._live[live.ref]
         return live
 
-    def redeem_on_show(self, ref: str | None) -> LiveRef:
+    def redeem_on_show(self, ref: str | None, page: int | None) -> LiveRef:
         """Like `redeem` for a phone that looks at the screen: the newest code, or the one named."""
         if ref is None:
-            shown = self.on_show()
+            shown = [live for live in self.on_show() if page in (None, live.page.number)]
             if not shown:
                 raise ScanRefused("no page shows a code")
             ref = max(shown, key=lambda live: live.issued_at).ref

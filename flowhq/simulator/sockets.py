@@ -77,6 +77,7 @@ class PageSocket:
         self, world: World, ws: web.WebSocketResponse, transport: asyncio.Transport | None
     ) -> None:
         self._world = world
+        self.number = next(world.page_numbers)
         self._ws = ws
         self._transport = transport
         self._phase = Phase.GREETING

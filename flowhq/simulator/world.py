@@ -1,6 +1,7 @@
 """The whole simulated WhatsApp: settings, accounts, pages on show, the network."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -63,6 +64,7 @@ class World:
         self.clock = clock or SimClock()
         self._monotonic = monotonic
         self.wires: set[Wire] = set()
+        self.page_numbers = itertools.count(1)
         self._start()
 
     def _start(self) -> None:
@@ -105,9 +107,10 @@ class World:
         self._check_room(owner.phone)
         return self._link(self.refs.redeem(code), owner)
 
-    def scan_on_show(self, ref: str | None, owner: Owner) -> Device:
+    def scan_on_show(self, ref: str | None, page: int | None, owner: Owner) -> Device:
+        """Links a page that shows a code now: the one named, or the one with the newest code."""
         self._check_room(owner.phone)
-        return self._link(self.refs.redeem_on_show(ref), owner)
+        return self._link(self.refs.redeem_on_show(ref, page), owner)
 
     def _check_room(self, phone: str) -> None:
         account = self.accounts.get(phone)

@@ -128,8 +128,16 @@ async def test_scan_live_takes_the_newest_code_or_the_one_named(bench: Bench) ->
     await second.finish_pairing()
     assert (await bench.control("scan_live", ref=first.ref, phone="255700000002"))["ok"]
     await first.finish_pairing()
+    third, _ = bench.page(), await bench.page().show_code()
+    await third.show_code()
+    numbers = [ref["page"] for ref in (await bench.control("state"))["refs"]]
+    answer = await bench.control("scan_live", page=numbers[1], phone="255700000003")
+    assert (await third.finish_pairing())["me"]["phone"] == "255700000003"
+    assert third.device == answer["device"]
+    gone = await bench.control("scan_live", page=numbers[1], phone="255700000003")
+    assert gone["error"] == "no page shows a code"
     devices = (await bench.control("state"))["devices"]
-    assert {device["phone"] for device in devices} == {PHONE, "255700000002"}
+    assert [device["phone"] for device in devices] == [PHONE, "255700000002", "255700000003"]
 
 
 async def test_a_page_that_leaves_before_its_key_was_never_linked(bench: Bench) -> None:
