@@ -30,6 +30,11 @@ __d('SimAssumptions', [], (_global, _require, _default, _namespace, _lazy, modul
      */
     version: settings.version ?? '2.3000.1033456789',
     /**
+     * Whether the last ref is taken away once the phone has accepted it. If it were,
+     * whatsapp-web.js would report a broken code at every scan, and nobody sees that happen.
+     */
+    clearRefWhenPaired: false,
+    /**
      * On a restored session `hasSynced` turns true this long after CONNECTED, ms. whatsapp-web.js
      * hears `ready` only if the change comes after it has hooked, so the real page cannot be
      * much faster than this.

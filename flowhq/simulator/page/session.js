@@ -85,7 +85,7 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
   async function paired(frame) {
     look({ socket: 'PAIRING', info: 'PAIRING', mode: 'SYNCING' });
     const key = await credentials.storePairing(frame);
-    Conn.set({ ref: null, connected: true });
+    Conn.set({ connected: true, ...(assumptions.clearRefWhenPaired ? { ref: null } : {}) });
     freshlyPaired = true;
     link.send({ k: 'paired_ack', device: frame.device, key });
   }

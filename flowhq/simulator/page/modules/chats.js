@@ -29,6 +29,11 @@ __d('WAWebChatModel', [], (_global, require, _default, _namespace, _lazy, _modul
       return require('WAWebChatLoadMessages').loadEarlierMsgs({ chat: this });
     }
 
+    /** As text, a chat goes without its messages. */
+    toJSON() {
+      return this.attributes;
+    }
+
     waitForChatLoading() {
       return Promise.resolve();
     }
@@ -72,6 +77,7 @@ __d('WAWebChatModel', [], (_global, require, _default, _namespace, _lazy, _modul
       mute: (chat) => ({ expiration: chat.muteExpiration, isMuted: chat.muteExpiration !== 0 }),
       timestamp: (chat) => chat.t,
     },
+    serialized: ['msgs'],
     defaults: {
       unreadCount: 0, archive: false, isReadOnly: false, isAnnounceGrpRestrict: false, isLocked: false,
       muteExpiration: 0, notSpam: true, pin: 0, hasChatBeenOpened: false, canSend: true,
