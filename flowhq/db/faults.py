@@ -1,0 +1,148 @@
+"""PostgreSQL's and asyncpg's errors as the product's own: nothing else crosses this floor.
+
+A message names the SQLSTATE or the constraint, never a value: PostgreSQL's DETAIL quotes rows.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from flowhq.errors import (
+    AlreadyExistsError,
+    FlowHQError,
+    InvalidInputError,
+    NotFoundError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+
+# The name of a unique constraint is API: it says which field of the request is taken.
+TAKEN_FIELDS = {
+    "tenants_pkey": "id",
+    "tenants_phone_number_key": "phone_number",
+    "tenant_configs_tenant_id_key": "config",
+    "whatsapp_sessions_tenant_id_key": "session",
+    "worker_processes_tenant_id_key": "worker",
+    "worker_processes_name_key": "worker.name",
+    "contacts_phone_number_key": "phone_number",
+    "contacts_lid_key": "lid",
+    "contacts_bsuid_key": "bsuid",
+    "conversations_chat_key_key": "chat_key",
+    "outbox_cause_part_key": "cause",
+    "outbox_client_id_key": "client_id",
+}
+
+# The name of a check constraint says which field cannot be accepted.
+CHECKED_FIELDS = {
+    "tenants_name_check": "name",
+    "tenants_phone_number_check": "phone_number",
+    "tenant_configs_details_check": "details",
+}
+
+# SQLSTATE classes and codes after which the same call may succeed later.
+TRANSIENT = (
+    "08",  # connection exceptions
+    "25006",  # read-only: a standby before its promotion
+    "25P03",  # idle in transaction for too long: our process was held up
+    "40",  # serialization failure, deadlock
+    "53",  # insufficient resources: connections, memory, disk
+    "55P03",  # lock not available
+    "57",  # shutdown, crash, starting up, query cancelled
+    "58",  # system errors outside PostgreSQL
+)
+
+DATA_ERROR = "22"
+FOREIGN_KEY_VIOLATION = "23503"
+UNIQUE_VIOLATION = "23505"
+CHECK_VIOLATION = "23514"
+
+REFUSALS = {
+    "28": (
+        "it does not let this user in",
+        "Check user and password in [database] url and the server's pg_hba.conf.",
+    ),
+    "3D": (
+        "the database does not exist",
+        "Create it (createdb) or correct its name in [database] url.",
+    ),
+    "42501": (
+        "this user lacks a right",
+        "Let the user own the database and have CREATEROLE, or be a member of flowhq_app "
+        "and flowhq_ops; see docs/operations.md.",
+    ),
+    "22023": (
+        "a role or setting is missing",
+        "Run flowhq-daemon migrate with the same [database] url.",
+    ),
+    "42P01": ("a table is missing", "Run flowhq-daemon migrate."),
+    "42883": ("a function is missing", "Run flowhq-daemon migrate."),
+}
+
+UNREACHABLE_STEP = "Check that PostgreSQL runs and that [database] url reaches it."
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Every error of asyncpg and of the connection leaves as one of ours, cause attached.
+
+    To be put around calls into asyncpg only: an OSError or TimeoutError inside is the store's.
+    """
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise _of_server(error) from error
+    except (asyncpg.InternalClientError, asyncpg.InterfaceError) as error:
+        raise _of_client(error) from error
+    except TimeoutError as error:
+        raise StoreUnavailableError(
+            "PostgreSQL did not answer in time.", next_step=UNREACHABLE_STEP
+        ) from error
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"PostgreSQL cannot be reached ({type(error).__name__}).", next_step=UNREACHABLE_STEP
+        ) from error
+
+
+def _of_server(error: asyncpg.PostgresError) -> FlowHQError:
+    state = str(error.sqlstate or "")
+    if state.startswith(TRANSIENT):
+        return StoreUnavailableError(
+            f"PostgreSQL is not available ({type(error).__name__}, {state}).",
+            next_step=UNREACHABLE_STEP,
+        )
+    constraint = str(getattr(error, "constraint_name", "") or "")
+    if state == UNIQUE_VIOLATION:
+        field = TAKEN_FIELDS.get(constraint, constraint)
+        return AlreadyExistsError(f"This {field} is taken.", field=field)
+    if state == FOREIGN_KEY_VIOLATION:
+        return NotFoundError(f"What this belongs to does not exist any more ({constraint}).")
+    if state == CHECK_VIOLATION and constraint in CHECKED_FIELDS:
+        field = CHECKED_FIELDS[constraint]
+        return InvalidInputError(f"This {field} cannot be stored.", field=field)
+    for prefix, (message, next_step) in REFUSALS.items():
+        if state.startswith(prefix):
+            return StoreRefusedError(f"PostgreSQL refuses: {message}.", next_step=next_step)
+    if state.startswith(DATA_ERROR):
+        return InvalidInputError(f"A value cannot be stored ({state}).", field="")
+    return StoreRefusedError(f"PostgreSQL refuses the statement ({type(error).__name__}, {state}).")
+
+
+def _of_client(error: Exception) -> FlowHQError:
+    """asyncpg's own: a value it cannot encode, a url it cannot read, or a connection that is
+    closed."""
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return StoreRefusedError(
+            "The database url cannot be used.",
+            next_step="Write [database] url as postgresql://user:password@host:port/database.",
+        )
+    if isinstance(error, asyncpg.UnsupportedServerFeatureError):
+        return StoreRefusedError(
+            "The PostgreSQL server lacks what is needed (an unknown server kind or login method)."
+        )
+    if isinstance(error, ValueError):
+        return InvalidInputError("A value cannot be stored (wrong type or range).", field="")
+    return StoreUnavailableError(
+        f"The connection to PostgreSQL is not usable ({type(error).__name__}).",
+        next_step=UNREACHABLE_STEP,
+    )

@@ -1,0 +1,87 @@
+"""The days of message_logs: partitions made ahead, so that old days can be dropped whole.
+
+A row never fails for want of a partition: the default one takes it, and gives it up when its day
+is made. All of this needs the owner's rights.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+
+import asyncpg
+from asyncpg import Record
+
+from flowhq.db.faults import translated
+from flowhq.db.owner import owner_connection
+
+# Two weeks without the daily call leave every message in a partition of its day.
+DAYS_AHEAD = 14
+# Making a partition locks the table for an instant; better next time than a queue behind it.
+LOCK_TIMEOUT_MS = 2_000
+
+EXISTING = """
+SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'message_logs'::regclass
+"""
+TODAY = "SELECT now()"
+LIMIT_LOCKS = "SELECT set_config('lock_timeout', $1, true)"
+CREATE = "CREATE TABLE {name} (LIKE message_logs INCLUDING DEFAULTS)"
+# The owner is bound by FORCE as well, and a partition has no policy: lifted for the move alone.
+OPEN_DEFAULT = "ALTER TABLE message_logs_default NO FORCE ROW LEVEL SECURITY"
+CLOSE_DEFAULT = "ALTER TABLE message_logs_default FORCE ROW LEVEL SECURITY"
+MOVE = """
+WITH moved AS (
+    DELETE FROM message_logs_default
+    WHERE created_at >= '{first}' AND created_at < '{last}' RETURNING *
+)
+INSERT INTO {name} SELECT * FROM moved
+"""
+ATTACH = (
+    "ALTER TABLE message_logs ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{last}')"
+)
+GUARD = "ALTER TABLE {name} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+
+
+async def ensure_ahead(url: str, *, days: int = DAYS_AHEAD) -> list[str]:
+    """A partition for today and each of the next ``days``; the names of those made now.
+
+    To be called daily. Days are UTC, by the database's clock. ``url`` is the owner's.
+    """
+    async with owner_connection(url) as connection:
+        with translated():
+            return await make_ahead(connection, days=days)
+
+
+async def make_ahead(
+    connection: "asyncpg.Connection[Record]", *, days: int = DAYS_AHEAD
+) -> list[str]:
+    """The same on an open connection; each partition is a transaction of its own."""
+    existing = {row["relname"] for row in await connection.fetch(EXISTING)}
+    now: datetime = await connection.fetchval(TODAY)
+    today = now.astimezone(UTC).date()
+    made = []
+    for ahead in range(days + 1):
+        day = today + timedelta(days=ahead)
+        if name_of(day) not in existing:
+            await _make(connection, day)
+            made.append(name_of(day))
+    return made
+
+
+def name_of(day: date) -> str:
+    """The partition that holds the messages created on this UTC day."""
+    return f"message_logs_{day:%Y%m%d}"
+
+
+async def _make(connection: "asyncpg.Connection[Record]", day: date) -> None:
+    bounds = {
+        "name": name_of(day),
+        "first": f"{day:%Y-%m-%d} 00:00:00+00",
+        "last": f"{day + timedelta(days=1):%Y-%m-%d} 00:00:00+00",
+    }
+    async with connection.transaction():
+        await connection.execute(LIMIT_LOCKS, str(LOCK_TIMEOUT_MS))
+        await connection.execute(CREATE.format(**bounds))
+        await connection.execute(OPEN_DEFAULT)
+        await connection.execute(MOVE.format(**bounds))
+        await connection.execute(CLOSE_DEFAULT)
+        await connection.execute(ATTACH.format(**bounds))
+        await connection.execute(GUARD.format(**bounds))

@@ -1,0 +1,227 @@
+"""The way to PostgreSQL: a pool whose connections act as the application's role.
+
+The only doors are ``tenant()`` (one tenant's rows) and ``ops()`` (the cross-tenant views). A
+connection outside of both sees no row: row-level security fails closed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import orjson
+from asyncpg import Record
+from asyncpg.pool import PoolConnectionProxy
+
+from flowhq.db.faults import translated
+from flowhq.errors import StoreRefusedError, StoreUnavailableError
+from flowhq.model import TenantId
+
+# Spec: guarantees.md, "Order, poison, pressure, outage". Longer, and a dead server holds a chat.
+COMMAND_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 3.0
+# Waiting for a free connection plus one connect.
+ACQUIRE_TIMEOUT_S = 5.0
+# A connection that does not answer a ROLLBACK at once is thrown away.
+ROLLBACK_TIMEOUT_S = 1.0
+CLOSE_TIMEOUT_S = 5.0
+# Spec: PostgreSQL 14 or newer; server_version_num counts in 10,000 a major version.
+OLDEST_SERVER = 14_00_00
+# A transaction never waits for anything outside: one that idles this long has lost its owner.
+IDLE_IN_TRANSACTION_MS = 30_000
+# asyncpg recycles a connection after so many queries; a fresh one pays for parsing and planning.
+QUERIES_PER_CONNECTION = 1_000_000_000
+
+APP_ROLE = "flowhq_app"
+
+SET_TENANT = "SELECT set_config('app.tenant_id', $1, true)"
+BEGIN_OPS = "BEGIN READ ONLY; SET LOCAL ROLE flowhq_ops"
+WHO_AM_I = """
+SELECT current_setting('server_version_num')::int AS version, current_user::text AS role,
+    (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user) AS unbound
+"""
+
+
+class Tx:
+    """One open transaction. Errors of the database leave its methods as the product's own."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: "PoolConnectionProxy[Record]") -> None:
+        self._connection = connection
+
+    async def execute(self, sql: str, *args: object) -> str:
+        with translated():
+            return await self._connection.execute(sql, *args)
+
+    async def fetch(self, sql: str, *args: object) -> list[Record]:
+        with translated():
+            return await self._connection.fetch(sql, *args)
+
+    async def fetchrow(self, sql: str, *args: object) -> Record | None:
+        with translated():
+            return await self._connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: object) -> Any:
+        with translated():
+            return await self._connection.fetchval(sql, *args)
+
+
+class Database:
+    """A pool on a migrated database. Owns its connections from ``open`` to ``close``.
+
+    ``url`` is the owner's: each connection logs in as it and takes the application's role at its
+    start, which survives asyncpg's RESET ALL.
+    """
+
+    def __init__(self, url: str, *, min_size: int = 2, max_size: int = 10) -> None:
+        self._url = url
+        self._min_size = min_size
+        self._max_size = max_size
+        self._pool: asyncpg.Pool[Record] | None = None
+
+    async def open(self) -> None:
+        """Connect and check version and role. StoreUnavailableError: try again later;
+        StoreRefusedError: it will not get better by itself."""
+        if self._pool is not None:
+            return
+        with translated():
+            pool = await asyncpg.create_pool(
+                self._url,
+                min_size=self._min_size,
+                max_size=self._max_size,
+                max_queries=QUERIES_PER_CONNECTION,
+                max_inactive_connection_lifetime=0,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=COMMAND_TIMEOUT_S,
+                init=prepare_connection,
+                server_settings=_session_settings(),
+            )
+        self._pool = pool
+        try:
+            await self._check()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Let running transactions end for a moment, then cut them; safe to call twice."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_S)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()
+
+    async def __aenter__(self) -> "Database":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def tenant(self, tenant_id: TenantId) -> AsyncIterator[Tx]:
+        """A transaction that sees and writes the rows of this tenant alone; committed at the end,
+        rolled back by any exception. After StoreUnavailableError the commit is uncertain only if
+        it was raised by the end of the block."""
+        async with self._transaction("BEGIN") as tx:
+            await tx.execute(SET_TENANT, str(tenant_id))
+            yield tx
+
+    @asynccontextmanager
+    async def ops(self) -> AsyncIterator[Tx]:
+        """A read-only transaction that sees the ops views of all tenants, and nothing else."""
+        async with self._transaction(BEGIN_OPS) as tx:
+            yield tx
+
+    async def ping(self) -> None:
+        """One round trip; StoreUnavailableError tells that there is none."""
+        async with self._transaction("BEGIN READ ONLY") as tx:
+            await tx.fetchval("SELECT 1")
+
+    @asynccontextmanager
+    async def _transaction(self, begin: str) -> AsyncIterator[Tx]:
+        if self._pool is None:
+            raise StoreUnavailableError("The database is not open.")
+        pool = self._pool
+        with translated():
+            connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+        try:
+            with translated():
+                await connection.execute(begin)
+            yield Tx(connection)
+            with translated():
+                await connection.execute("COMMIT")
+        except BaseException as error:
+            await _abandon(connection, error)
+            raise
+        finally:
+            await _give_back(pool, connection)
+
+    async def _check(self) -> None:
+        async with self._transaction("BEGIN READ ONLY") as tx:
+            row = await tx.fetchrow(WHO_AM_I)
+        if row is None or row["role"] != APP_ROLE or row["unbound"]:
+            raise StoreRefusedError(
+                f"The database connection does not act as {APP_ROLE}.",
+                next_step="Run flowhq-daemon migrate; connect without a pooler that drops "
+                "start-up settings.",
+            )
+        refuse_old_server(row["version"])
+
+
+def refuse_old_server(version: int) -> None:
+    """StoreRefusedError if ``version`` (server_version_num) is older than PostgreSQL 14."""
+    if version < OLDEST_SERVER:
+        raise StoreRefusedError(
+            f"PostgreSQL {version // 10_000} is too old.", next_step="Use PostgreSQL 14 or newer."
+        )
+
+
+async def prepare_connection(connection: "asyncpg.Connection[Record]") -> None:
+    """JSON columns cross as Python values."""
+    await connection.set_type_codec(
+        "jsonb",
+        encoder=lambda value: orjson.dumps(value).decode(),
+        decoder=orjson.loads,
+        schema="pg_catalog",
+    )
+
+
+def _session_settings() -> dict[str, str]:
+    return {
+        "role": APP_ROLE,
+        "application_name": "flowhq",
+        "timezone": "UTC",
+        "jit": "off",
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+    }
+
+
+async def _abandon(connection: "PoolConnectionProxy[Record]", error: BaseException) -> None:
+    """Roll back if the server still answers; cut the connection if it may not."""
+    if isinstance(error, StoreUnavailableError):
+        connection.terminate()
+    if connection.is_closed():
+        return
+    try:
+        await connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT_S)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+
+
+async def _give_back(
+    pool: "asyncpg.Pool[Record]", connection: "PoolConnectionProxy[Record]"
+) -> None:
+    """The connection's own end is no error of the work that was done: asyncpg replaces it."""
+    try:
+        await pool.release(connection, timeout=ROLLBACK_TIMEOUT_S)
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        if not connection.is_closed():
+            connection.terminate()
