@@ -293,7 +293,8 @@ async def chats(world: World, fields: Fields) -> Answer:
     account = world.account(fields.need_phone("phone"))
     limit = fields.whole("limit", 1, 1000) or 200
     fields.finish()
-    return {"chats": [chat.as_json(1) for chat in account.conversations.newest(limit)]}
+    now = world.clock.now()
+    return {"chats": [chat.as_json(1, now) for chat in account.conversations.newest(limit)]}
 
 
 async def chat(world: World, fields: Fields) -> Answer:
@@ -305,8 +306,8 @@ async def chat(world: World, fields: Fields) -> Answer:
         raise fields.error("with", "is required")
     found = account.conversations.find(key)
     if found is None:
-        return {"with": key, "name": "", "typing": "", "typing_at": 0.0, "messages": []}
-    return found.as_json(limit)
+        return {"with": key, "name": "", "typing": "", "messages": []}
+    return found.as_json(limit, world.clock.now())
 
 
 CALLS: dict[str, Call] = {

@@ -6,6 +6,8 @@ from typing import Any
 
 MESSAGES_PER_CHAT = 500
 CHATS_PER_ACCOUNT = 20_000
+# A phone takes "typing" back when it has heard nothing for this long.
+TYPING_S = 25.0
 
 CUSTOMER = "customer"
 OWNER = "owner"
@@ -37,13 +39,16 @@ class Conversation:
         self.typing_at = 0.0
         self.bubbles: deque[Bubble] = deque(maxlen=MESSAGES_PER_CHAT)
 
-    def as_json(self, limit: int) -> dict[str, Any]:
+    def typing_now(self, now: float) -> str:
+        return self.typing if now - self.typing_at < TYPING_S else ""
+
+    def as_json(self, limit: int, now: float) -> dict[str, Any]:
+        """As the customer's phone shows it, with the newest `limit` messages."""
         messages = list(self.bubbles)[-limit:] if limit else []
         return {
             "with": self.key,
             "name": self.name,
-            "typing": self.typing,
-            "typing_at": self.typing_at,
+            "typing": self.typing_now(now),
             "messages": [bubble.as_json() for bubble in messages],
         }
 
