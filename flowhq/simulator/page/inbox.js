@@ -162,19 +162,36 @@ __d('SimInbox', [], (_global, require, _default, _namespace, _lazy, module) => {
     return message;
   }
 
+  function retitle(contact) {
+    const chat = ChatCollection.get(contact.id);
+    if (chat && chat.formattedTitle !== titleOf(contact.id)) {
+      chat.set({ name: titleOf(contact.id), formattedTitle: titleOf(contact.id) });
+      saveChat(chat);
+    }
+  }
+
+  /** What is known of a contact now; what was known before and is not said again stays. */
   async function learnContact({ id, ...known }) {
     const contact = ContactCollection.gadd({ id });
-    contact.set(Object.fromEntries(Object.entries(known).filter(([, value]) => value)));
-    const { name, shortName, pushname, phoneNumber } = contact;
-    await store.put('contacts', {
-      id: id.toString(), name, shortName, pushname, phoneNumber: phoneNumber?.toString(),
-    });
+    const news = Object.entries(known).filter(
+      ([prop, value]) => value && String(contact[prop]) !== String(value),
+    );
+    if (news.length) {
+      contact.set(Object.fromEntries(news));
+      retitle(contact);
+      const { name, shortName, pushname, phoneNumber } = contact;
+      await store.put('contacts', {
+        id: id.toString(), name, shortName, pushname, phoneNumber: phoneNumber?.toString(),
+      });
+    }
     return contact;
   }
 
   async function learnLid(lid, phone) {
     lidPnCache.learn(lid, phone);
-    await learnContact({ id: createWid(`${lid}@lid`), phoneNumber: createWid(`${phone}@c.us`) });
+    const phoneWid = createWid(`${phone}@c.us`);
+    const { name, shortName } = ContactCollection.get(phoneWid) || {};
+    await learnContact({ id: createWid(`${lid}@lid`), phoneNumber: phoneWid, name, shortName });
   }
 
   async function restoreContacts() {

@@ -10,7 +10,10 @@ __d('SimLink', [], (_global, require, _default, _namespace, _lazy, module) => {
   const BAD_FRAME = 4400;
 
   class Link {
-    /** `handlers`: one function per kind of frame; `onOpen` and `onDown` tell of the socket. */
+    /**
+     * `handlers`: one function per kind of frame; `onOpen()` and `onDown(closeCode)` tell of the
+     * socket. While `held` is true a lost socket is not opened again.
+     */
     constructor({ handlers, onOpen, onDown }) {
       this.handlers = handlers;
       this.onOpen = onOpen;
@@ -20,6 +23,7 @@ __d('SimLink', [], (_global, require, _default, _namespace, _lazy, module) => {
       this.timer = null;
       this.pulse = null;
       this.stopped = false;
+      this.held = false;
       // Frames are handled one after the other: a later one may rest on what an earlier one stored.
       this.tail = Promise.resolve();
     }
@@ -27,7 +31,7 @@ __d('SimLink', [], (_global, require, _default, _namespace, _lazy, module) => {
     connect() {
       clearTimeout(this.timer);
       this.timer = null;
-      if (this.stopped || this.socket || !navigator.onLine) {
+      if (this.stopped || this.held || this.socket || !navigator.onLine) {
         return;
       }
       const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
@@ -38,7 +42,7 @@ __d('SimLink', [], (_global, require, _default, _namespace, _lazy, module) => {
         this.onOpen();
       };
       socket.onmessage = (event) => this.receive(socket, JSON.parse(event.data));
-      socket.onclose = () => this.down(socket);
+      socket.onclose = (event) => this.down(socket, event.code);
     }
 
     receive(socket, frame) {
@@ -89,14 +93,14 @@ __d('SimLink', [], (_global, require, _default, _namespace, _lazy, module) => {
       this.pauseMs = reconnect.firstMs;
     }
 
-    down(socket) {
+    down(socket, code) {
       if (socket !== this.socket) {
         return;
       }
       this.socket = null;
       clearInterval(this.pulse);
-      this.onDown();
-      if (!this.stopped && !this.timer) {
+      this.onDown(code);
+      if (!this.stopped && !this.held && !this.timer) {
         this.timer = setTimeout(() => this.connect(), Math.random() * this.pauseMs);
         this.pauseMs = Math.min(this.pauseMs * reconnect.factor, reconnect.longestMs);
       }

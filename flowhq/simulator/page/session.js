@@ -15,6 +15,10 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
   const { Socket } = require('WAWebSocketModel');
   const { Cmd } = require('WAWebCmd');
 
+  /** Close codes that are more than a lost connection. */
+  const PROOF_REFUSED = 4401;
+  const REPLACED = 4409;
+
   let loggedIn = false;
   let inConflict = false;
   let freshlyPaired = false;
@@ -44,9 +48,17 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
   }
 
   /** The socket closed under us. What a client sees depends on whether this page was in use. */
-  function lost() {
+  function lost(code) {
     loggedIn = false;
     if (leaving || inConflict) {
+      return;
+    }
+    if (code === REPLACED) {
+      conflict();
+      return;
+    }
+    if (code === PROOF_REFUSED) {
+      removed();
       return;
     }
     if (!state.pairing) {
@@ -60,8 +72,13 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
       info: navigator.onLine ? 'OPENING' : 'OFFLINE',
       mode: Cmd.isMainLoaded ? assumptions.modeWhileReconnecting : 'SYNCING',
     });
+    timeoutTimer ??= setTimeout(() => Socket.set('state', 'TIMEOUT'), assumptions.timeoutAfterMs);
+  }
+
+  function foundAgain() {
     clearTimeout(timeoutTimer);
-    timeoutTimer = setTimeout(() => Socket.set('state', 'TIMEOUT'), assumptions.timeoutAfterMs);
+    timeoutTimer = null;
+    link.settle();
   }
 
   // -- before the pairing ---------------------------------------------------------------------
@@ -98,7 +115,7 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
   }
 
   async function login(frame) {
-    clearTimeout(timeoutTimer);
+    foundAgain();
     const { me } = frame;
     await credentials.updatePairing(me);
     const { getMaybeMePnUser } = require('WAWebUserPrefsMeUser');
@@ -113,7 +130,6 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
       return;
     }
     loggedIn = true;
-    link.settle();
     const resumed = Cmd.isMainLoaded;
     look({
       socket: 'CONNECTED', stream: resumed ? 'RESUMING' : 'SYNCING', info: resumed ? 'RESUMING' : 'SYNCING',
@@ -129,7 +145,8 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
   }
 
   function becomeMain() {
-    if (!loggedIn) {
+    if (!loggedIn || Cmd.isMainLoaded) {
+      resume();
       return;
     }
     if (freshlyPaired) {
@@ -162,8 +179,11 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
 
   // -- conflict and the end -------------------------------------------------------------------
 
+  /** Another page of the same device is in use: this one keeps quiet until it is told otherwise. */
   function conflict() {
     inConflict = true;
+    link.held = true;
+    foundAgain();
     look({ socket: 'CONFLICT', mode: 'CONFLICT' });
   }
 
@@ -172,6 +192,7 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
       return;
     }
     inConflict = false;
+    link.held = false;
     look({ socket: loggedIn ? 'CONNECTED' : 'OPENING', mode: 'MAIN' });
     if (link.send({ k: 'takeover' })) {
       flush();
@@ -199,7 +220,7 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
   const removed = () => leave(require('WAWebLogoutReasonConstants').LogoutReason.UnknownCompanion);
 
   async function logoutByPage() {
-    link.send({ k: 'logout' });
+    tell({ k: 'logout' });
     await leave(require('WAWebLogoutReasonConstants').LogoutReason.UserInitiated);
   }
 

@@ -19,7 +19,6 @@ __d('SimTraffic', [], (_global, require, _default, _namespace, _lazy, module) =>
       await inbox.learnContact({ id: createWid(`${phone}@c.us`), ...known });
       if (lid) {
         await inbox.learnLid(lid, phone);
-        await inbox.learnContact({ id: createWid(`${lid}@lid`), ...known });
       }
     }
   }

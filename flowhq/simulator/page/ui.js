@@ -4,6 +4,9 @@
 'use strict';
 
 __d('SimUi', [], (_global, require, _default, _namespace, _lazy, module) => {
+  /** Pause before drawing, ms: many changes, one drawing. */
+  const DRAW_MS = 100;
+  const CHATS_MAX = 50;
   const TEXTS = {
     OPENING: 'Connecting …',
     PAIRING: 'Linking this device …',
@@ -18,7 +21,7 @@ __d('SimUi', [], (_global, require, _default, _namespace, _lazy, module) => {
     return made;
   }
 
-  async function codeText() {
+  function codeText() {
     const { Conn } = require('WAWebConnModel');
     const { encodeB64 } = require('SimBase64');
     const { registration } = require('SimState');
@@ -26,7 +29,7 @@ __d('SimUi', [], (_global, require, _default, _namespace, _lazy, module) => {
     return [Conn.ref, encodeB64(noise), encodeB64(identity), advSecret].join(',');
   }
 
-  async function qrScreen() {
+  function qrScreen() {
     const { Conn } = require('WAWebConnModel');
     const { Socket } = require('WAWebSocketModel');
     const heading = element('h1', { textContent: 'Scan to link this device' });
@@ -36,7 +39,7 @@ __d('SimUi', [], (_global, require, _default, _namespace, _lazy, module) => {
       const idle = Socket.state === 'UNPAIRED_IDLE' ? [button] : [];
       return element('section', { className: 'landing' }, heading, ...idle);
     }
-    const text = await codeText();
+    const text = codeText();
     const box = element('div', { className: 'code' });
     box.dataset.ref = text;
     box.append(require('SimQr').canvasOf(text));
@@ -59,39 +62,32 @@ __d('SimUi', [], (_global, require, _default, _namespace, _lazy, module) => {
 
   function chatScreen() {
     const { ChatCollection } = require('WAWebChatCollection');
-    const list = element('ul', { id: 'pane-side' }, ...ChatCollection.map(chatLine));
+    const list = element('ul', { id: 'pane-side' }, ...ChatCollection.toArray().slice(0, CHATS_MAX).map(chatLine));
     return element('section', { className: 'chats' }, element('h1', { textContent: 'Chats' }), list);
   }
 
-  /** Draws now and after every change, at most once a frame. */
+  /** Draws after every change. */
   function start() {
     const { Socket } = require('WAWebSocketModel');
     const { Conn } = require('WAWebConnModel');
     const app = document.getElementById('app');
-    let drawing = false;
-    let again = false;
+    let timer = null;
 
-    async function draw() {
-      if (drawing) {
-        again = true;
-        return;
-      }
-      drawing = true;
+    function draw() {
+      timer = null;
       const status = element('p', { className: 'status', textContent: TEXTS[Socket.state] || '' });
-      const screen = require('SimState').pairing ? chatScreen() : await qrScreen();
-      app.replaceChildren(status, screen);
-      drawing = false;
-      if (again) {
-        again = false;
-        setTimeout(draw);
-      }
+      app.replaceChildren(status, require('SimState').pairing ? chatScreen() : qrScreen());
     }
 
-    Socket.on('change:state', draw);
-    Conn.on('change:ref', draw);
+    const drawSoon = () => {
+      timer ??= setTimeout(draw, DRAW_MS);
+    };
+
+    Socket.on('change:state', drawSoon);
+    Conn.on('change:ref', drawSoon);
     const { ChatCollection } = require('WAWebChatCollection');
-    ChatCollection.on('add change:t change:unreadCount remove', draw);
-    draw();
+    ChatCollection.on('add change:t change:unreadCount remove', drawSoon);
+    drawSoon();
   }
 
   function unsupported() {

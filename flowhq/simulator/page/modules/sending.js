@@ -153,11 +153,15 @@ __d('WAWebHandleMsgReceipts', [], (_global, require, _default, _namespace, _lazy
   }
   exports.handleChatSimpleReceipt = (receipt) => apply({ ...receipt, participant: undefined });
 
-  const myKey = (receipt) => apply({
-    ...receipt, participant: require('WAWebUserPrefsMeUser').getMeLidUserOrThrow(),
-  });
-  exports.handleGroupSimpleReceipt = myKey;
-  exports.handleStatusSimpleReceipt = myKey;
+  /** In groups our own messages are filed under our LID or, by older clients, our number. */
+  const eitherOfUs = async (receipt) => {
+    const me = require('WAWebUserPrefsMeUser');
+    for (const participant of [me.getMeLidUserOrThrow(), me.getMePnUserOrThrow()]) {
+      await apply({ ...receipt, participant });
+    }
+  };
+  exports.handleGroupSimpleReceipt = eitherOfUs;
+  exports.handleStatusSimpleReceipt = eitherOfUs;
 }, 98);
 
 __d('WAWebMsgHandlerAction', [], (_global, require, _default, _namespace, _lazy, _module, exports) => {
