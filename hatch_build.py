@@ -66,7 +66,7 @@ class PagePartsHook(BuildHookInterface[Any]):
         if not is_current(root / VENDOR):
             fetch(root, root / VENDOR)
         if version == "standard" and (root / "sql").is_dir():
-            build_data["force_include"]["sql"] = "flowhq/sql"
+            build_data["force_include"]["sql"] = "flowhq/db/sql"
 
 
 def is_current(vendor: Path) -> bool:

@@ -102,18 +102,35 @@ def _check_config(arguments: argparse.Namespace) -> int:
 
 
 def _migrate(arguments: argparse.Namespace) -> int:
-    settings = _load(arguments)
-    from flowhq import daemon
-
-    _say(asyncio.run(daemon.migrate(settings)))
+    _say(asyncio.run(_bring_database_up(_load(arguments))))
     return ExitCode.OK
+
+
+async def _bring_database_up(settings: config.Config) -> str:
+    """Migrates the database, started for it if it is the embedded one; says what was done."""
+    from flowhq.db.embedded import EmbeddedPostgres
+    from flowhq.db.migrate import migrate
+
+    if settings.database.embedded:
+        async with EmbeddedPostgres(settings.database.data_dir) as server:
+            done = await migrate(server.dsn())
+    else:
+        done = await migrate(settings.database.url.get_secret_value())
+    applied = ", ".join(map(str, done.applied)) or "nothing, it was there already"
+    return f"The database is at version {done.version}; applied now: {applied}."
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     settings = _load(arguments)
-    from flowhq import doctor
+    from flowhq import doctor, log
 
-    return ExitCode.OK if asyncio.run(doctor.examine(settings, _say)) else ExitCode.FAILURE
+    # The checks say what matters themselves.
+    logs = log.setup(settings.logging.model_copy(update={"level": "error"}))
+    try:
+        healthy = asyncio.run(doctor.examine(settings, _say))
+    finally:
+        logs.close()
+    return ExitCode.OK if healthy else ExitCode.FAILURE
 
 
 def _hash_password(_: argparse.Namespace) -> int:
