@@ -8,7 +8,7 @@ import asyncio
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, NoReturn, TypeVar
 from uuid import UUID
 
@@ -36,6 +36,8 @@ BODY_TIMEOUT_S = 20
 NAME_MAX = 120
 # More mistakes than a person reads at once; a hostile body could make thousands.
 ERRORS_MAX = 50
+# No body of ours needs more; beyond it a program would trip over its own stack.
+DEPTH_MAX = 32
 # A field name that a client made up is cut to this length before it is told back.
 FIELD_MAX = 120
 
@@ -128,11 +130,7 @@ async def read_body(request: web.Request, model: type[InputT]) -> InputT:
     document = _parse_json(raw)
     if not isinstance(document, dict):
         _refuse_body("must be a JSON object.")
-    bad_text = [
-        FieldError(path, "must not contain NUL characters.") for path in _nul_paths(document)
-    ]
-    if bad_text:
-        raise invalid(*bad_text[:ERRORS_MAX])
+    _refuse_odd_content(document)
     try:
         return model.model_validate(document)
     except ValidationError as error:
@@ -201,15 +199,16 @@ def _too_large() -> ProblemError:
 
 
 def _parse_json(raw: bytes) -> Any:
-    """orjson decides what JSON is (strictly); the second pass only finds keys given twice."""
+    """What orjson reads, which is strict; the second reader only finds keys given twice."""
     try:
-        orjson.loads(raw)
-        return json.loads(raw, object_pairs_hook=_once_each)
+        document = orjson.loads(raw)
+        json.loads(raw, object_pairs_hook=_once_each)
     except orjson.JSONDecodeError as error:
         where = f" (line {error.lineno}, column {error.colno})" if raw else ": it is empty"
         _refuse_body(f"is not JSON{where}.")
     except RecursionError:
         _refuse_body("is nested too deeply.")
+    return document
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -225,21 +224,27 @@ def _refuse_body(message: str) -> NoReturn:
     raise invalid(FieldError("body", message))
 
 
-def _nul_paths(value: Any, path: str = "") -> Iterator[str]:
-    """Where a NUL stands, in keys or texts: PostgreSQL can store it in neither."""
-    if isinstance(value, str):
-        if "\0" in value:
-            yield path
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            name = key.replace("\0", "\\0")[:FIELD_MAX]
-            below = f"{path}.{name}" if path else name
-            if "\0" in key:
-                yield below
-            yield from _nul_paths(item, below)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _nul_paths(item, f"{path}[{index}]")
+def _refuse_odd_content(document: dict[str, Any]) -> None:
+    """Refuses NUL in keys or texts, which PostgreSQL cannot store, and bottomless nesting."""
+    errors: list[FieldError] = []
+    waiting: list[tuple[str, Any, int]] = [("", document, 0)]
+    while waiting:
+        path, value, depth = waiting.pop()
+        if depth > DEPTH_MAX:
+            _refuse_body("is nested too deeply.")
+        if isinstance(value, str) and "\0" in value:
+            errors.append(FieldError(path, "must not contain NUL characters."))
+        elif isinstance(value, list):
+            waiting += [(f"{path}[{n}]", item, depth + 1) for n, item in enumerate(value)]
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                name = key.replace("\0", "\\0")[:FIELD_MAX]
+                below = f"{path}.{name}" if path else name
+                if "\0" in key:
+                    errors.append(FieldError(below, "must not have NUL characters in its name."))
+                waiting.append((below, item, depth + 1))
+    if errors:
+        raise invalid(*errors[:ERRORS_MAX])
 
 
 def _refusal(error: ValidationError, model: type[BaseModel]) -> ProblemError:

@@ -76,7 +76,9 @@ def _schemas(routes: Iterable[AnyRoute]) -> tuple[Names, dict[str, Any]]:
         if route.query is not NoQuery:
             models.append((route.query, "validation"))
     refs, definitions = models_json_schema(list(dict.fromkeys(models)), ref_template=_REF)
-    names = {key: schema["$ref"].rsplit("/", 1)[-1] for key, schema in refs.items()}
+    names: Names = {}
+    for (model, mode), schema in refs.items():
+        names[model, mode] = schema["$ref"].rsplit("/", 1)[-1]
     return names, definitions.get("$defs", {})
 
 

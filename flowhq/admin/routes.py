@@ -72,7 +72,8 @@ TABLE = web.AppKey("routes", dict[tuple[str, str], AnyRoute])
 def bind(app: web.Application, routes: Sequence[AnyRoute]) -> None:
     """Puts every route into the application's router, with HEAD beside each GET."""
     for route in routes:
-        resource = app.router.add_resource(route.path)
+        # Braces too: an id that cannot be one is told like one that does not exist.
+        resource = app.router.add_resource(route.path.replace(TENANT_PATH, "{tenant_id:[^/]+}"))
         for method in (route.method, "HEAD") if route.method == "GET" else (route.method,):
             resource.add_route(method, _handler(route))
     app[TABLE] = {(route.method, route.path): route for route in routes}
