@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+pytest_plugins = ["pytester"]
+
 # How long something that was told to stop may take to be gone.
 GRACE_S = 2.0
 
