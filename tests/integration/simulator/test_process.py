@@ -32,6 +32,19 @@ async def program(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
         await process.communicate()
 
 
+@contextlib.asynccontextmanager
+async def long_poll(url: str) -> AsyncIterator[None]:
+    """A request for events that do not come is under way inside the block."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"GET /control/events?after=9&wait=60 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    await writer.drain()
+    yield
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
     async with asyncio.timeout(LIMIT_S):
         _, err = await process.communicate()
@@ -50,15 +63,13 @@ async def test_it_says_where_it_listens_and_ends_at_a_signal(
             lines = [(await process.stdout.readline()).decode().strip() for _ in range(2)]
         written = orjson.loads(ready.read_bytes())
         assert [written["http"], written["tls"], written["pid"]] == [*lines, process.pid]
-        async with aiohttp.ClientSession() as session:
-            async with session.get(f"{written['http']}/control/state") as response:
+        # An open long poll and an open socket must not hold the stop up.
+        async with long_poll(lines[0]), aiohttp.ClientSession() as session:
+            async with session.get(f"{lines[0]}/control/state") as response:
                 assert (await response.json())["accounts"] == []
-            # An open long poll and an open socket must not hold the stop up.
-            poll = asyncio.create_task(session.get(f"{lines[0]}/control/events?after=9&wait=60"))
             async with session.ws_connect(f"{lines[0]}/ws"):
                 process.send_signal(number)
                 code, err = await ended(process)
-            (await poll).close()
     assert (code, err) == (0, "")
 
 
