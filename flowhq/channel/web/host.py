@@ -1,0 +1,110 @@
+"""The browsers of one daemon: one driver, one Chromium per tenant, and the care for them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from playwright.async_api import BrowserContext
+
+from flowhq.channel.web import browser, faults, profile
+from flowhq.channel.web.driver import Driver
+from flowhq.channel.web.page import WebChannel
+from flowhq.channel.web.script import MANIFEST, VENDOR, load_bundle
+from flowhq.channel.web.settings import WebSettings
+from flowhq.channel.web.tab import Tab
+from flowhq.clock import Clock
+from flowhq.errors import ChannelRestartError, MisconfiguredError
+from flowhq.model import Reason, TenantId
+
+
+class BrowserHost:
+    """Opened once by the daemon, before its channels, and closed after them.
+
+    ``open`` finds out whether browsers can be started at all: MisconfiguredError says what to
+    do. The driver is started by the first channel, and again by the next one after its death;
+    then every open channel gets ChannelRestartError(BROWSER_GONE).
+    """
+
+    def __init__(self, settings: WebSettings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.bundle = ""
+        self.versions = ""
+        self._profiles = settings.profiles_dir.absolute()
+        self._chromium: Path | None = None
+        self._agent = ""
+        self._driver = Driver(self._driver_gone)
+        self._slots = asyncio.Semaphore(settings.concurrent_starts)
+        self._tabs: dict[Path, Tab] = {}
+
+    async def open(self) -> None:
+        self.bundle = load_bundle()
+        self._chromium = browser.find_chromium(self.settings.chromium)
+        major = await browser.find_major_version(self._chromium)
+        self._agent = browser.user_agent(self.settings, major)
+        wajs = json.loads((VENDOR / MANIFEST).read_bytes()).get("version", "unknown")
+        self.versions = f"Chromium {major}, wa-js {wajs}"
+        profile.make(self._profiles)
+
+    async def close(self) -> None:
+        """Closes what is still open, then the driver; nothing of it runs afterwards."""
+        for tab in list(self._tabs.values()):
+            await tab.close()
+        await self._driver.stop()
+
+    def channel(self, tenant_id: TenantId) -> WebChannel:
+        """A closed channel; two of one tenant may exist, but only one of them be open."""
+        return WebChannel(tenant_id, self.settings, Tab(self, self.profile_dir(tenant_id)))
+
+    def profile_dir(self, tenant_id: TenantId) -> Path:
+        return self._profiles / str(tenant_id)
+
+    async def forget_profile(self, tenant_id: TenantId) -> None:
+        """The tenant's pairing is gone from the disk. Its channel must be closed."""
+        folder = self.profile_dir(tenant_id)
+        if folder in self._tabs:
+            raise in_use(folder)
+        await profile.forget(folder)
+
+    # -- what a tab needs (Browsers) ----------------------------------------------------------
+
+    @asynccontextmanager
+    async def starting(self) -> AsyncIterator[None]:
+        async with self._slots:
+            yield
+
+    async def start(self, profile_dir: Path) -> BrowserContext:
+        if self._chromium is None:
+            raise MisconfiguredError("The browser host is not open.")
+        profile.make(profile_dir)
+        await profile.make_free(profile_dir, own_driver=self._driver.pid)
+        playwright = await self._driver.playwright()
+        return await browser.launch(
+            playwright,
+            self.settings,
+            self._chromium,
+            profile_dir,
+            browser.browser_environment(self._chromium),
+            self._agent,
+        )
+
+    def claim(self, tab: Tab) -> None:
+        if self._tabs.setdefault(tab.profile_dir, tab) is not tab:
+            raise in_use(tab.profile_dir)
+
+    def release(self, tab: Tab) -> None:
+        if self._tabs.get(tab.profile_dir) is tab:
+            del self._tabs[tab.profile_dir]
+
+    def _driver_gone(self) -> None:
+        for tab in list(self._tabs.values()):
+            tab.fail(faults.browser_gone("The Playwright driver"))
+
+
+def in_use(folder: Path) -> ChannelRestartError:
+    return ChannelRestartError(
+        f"The profile {folder.name} is open in another channel of this daemon.",
+        reason=Reason.PROFILE_IN_USE,
+    )

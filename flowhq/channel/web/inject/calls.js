@@ -1,0 +1,145 @@
+// What Python asks of the page: each takes one plain object and gives one, as JSON.
+
+const HISTORY_LIMIT = 1000;
+const ASK_MS = 5000;
+
+async function send({to, text: body, id, limit_ms: limitMs}) {
+  let chat;
+  try {
+    chat = await within(WPP.chat.find(to), limitMs);
+  } catch (error) {
+    return {outcome: 'no_chat', code: errorCode(error)};
+  }
+  const messageId = new WPP.whatsapp.MsgKey({fromMe: true, remote: chat.id, id});
+  const sending = WPP.chat.sendTextMessage(chat.id, body, {
+    messageId,
+    createChat: true,
+    linkPreview: false,
+    markIsRead: false,
+    detectMentioned: false,
+    waitForAck: true,
+  });
+  try {
+    const sent = await within(sending, limitMs);
+    const result = sent.sendMsgResult;
+    return {
+      outcome: 'answered',
+      id: String(messageId.id),
+      ack: number(sent.ack) ?? 0,
+      result: typeof result === 'string' ? result : text(result && result.messageSendResult, 100),
+    };
+  } catch (error) {
+    return {outcome: 'unknown', code: errorCode(error)};
+  }
+}
+
+function errorCode(error) {
+  return text((error && (error.code || error.message)) || String(error), 200);
+}
+
+// A LID and a phone number may be one chat: the id is looked for under both.
+function jidsOf(chat) {
+  const wid = attempt(() => WPP.whatsapp.WidFactory.createWid(chat));
+  const cache = attempt(() => WPP.whatsapp.lidPnCache);
+  if (!wid || !cache) return [chat];
+  const other = serverOf(chat) === 'lid'
+    ? attempt(() => cache.getPhoneNumber(wid))
+    : attempt(() => cache.getCurrentLid(wid));
+  return other ? [chat, jid(other)] : [chat];
+}
+
+async function lookUp({chat, id}) {
+  const inMemory = attempt(() => WPP.whatsapp.MsgStore.getModelsArray()
+    .find((msg) => msg.id.fromMe && msg.id.id === id));
+  if (inMemory) return {ack: number(inMemory.ack) ?? 0};
+  for (const address of jidsOf(chat)) {
+    const found = await within(findOwn(address, id), ASK_MS).catch(() => null);
+    if (found) return {ack: number(found.ack) ?? 0};
+  }
+  return {ack: null};
+}
+
+async function findOwn(address, id) {
+  try {
+    return await WPP.chat.getMessageById(`true_${address}_${id}`);
+  } catch {
+    // Not in memory, or this version of the page cannot be asked so: read the chat.
+    const recent = await storedMessages(address, 100);
+    return recent.find((msg) => msg.id.fromMe && msg.id.id === id) || null;
+  }
+}
+
+// The stored ones up to the last that was received, those after it, and those in memory.
+async function storedMessages(address, count) {
+  const chat = WPP.chat.get(address);
+  if (!chat) return [];
+  const found = new Map();
+  const take = (messages) => {
+    for (const msg of messages || []) if (msg && msg.id) found.set(`${msg.id.fromMe}_${msg.id.id}`, msg);
+  };
+  take(await WPP.chat.getMessages(address, {count}).catch(() => []));
+  const last = chat.lastReceivedKey && String(chat.lastReceivedKey);
+  if (last) take(await WPP.chat.getMessages(address, {count, direction: 'after', id: last}).catch(() => []));
+  take(attempt(() => chat.msgs.getModelsArray()));
+  return [...found.values()];
+}
+
+async function history({chat, since, limit}) {
+  const count = Math.min(limit, HISTORY_LIMIT);
+  const stored = await storedMessages(chat, count);
+  const wanted = stored.filter((msg) => !dropReason(msg) && (since === null || (msg.t || 0) >= since));
+  wanted.sort((a, b) => (a.t || 0) - (b.t || 0)); // stable: equal times keep the page's order
+  const phone = await phoneFor(chat);
+  return {messages: wanted.slice(-count).map((msg) => compact(msg, phone))};
+}
+
+async function chats() {
+  const all = await WPP.chat.list({ignoreGroupMetadata: true});
+  const own = all.filter((chat) => ['c.us', 'lid'].includes(serverOf(jid(chat.id))));
+  own.sort((a, b) => (b.t || 0) - (a.t || 0));
+  const heads = own.map(async (chat) => ({
+    chat: jid(chat.id),
+    t: number(chat.t) || null,
+    unread: Math.max(0, number(chat.unreadCount) || 0),
+    phone: await phoneFor(jid(chat.id)),
+  }));
+  return {chats: await Promise.all(heads)};
+}
+
+async function markRead({chat}) {
+  if (WPP.chat.get(chat)) await WPP.chat.markIsRead(chat);
+  return {};
+}
+
+// The page's own call lasts as long as the typing: it is started, not waited for.
+async function typing({chat, ms}) {
+  if (WPP.chat.get(chat)) WPP.chat.markIsComposing(chat, ms).catch(() => undefined);
+  return {};
+}
+
+async function refreshQr() {
+  WPP.conn.refreshQR().catch(() => undefined);
+  return {};
+}
+
+async function logOut() {
+  return {done: await WPP.conn.logout()};
+}
+
+async function health() {
+  const state = stateNow();
+  return {...state, usable: isUsable(state), told, drops, waiting: line.length};
+}
+
+const CALLS = {send, lookUp, history, chats, markRead, typing, refreshQr, logOut, health};
+
+async function answer(name, given) {
+  try {
+    return JSON.stringify(await CALLS[name](given));
+  } catch (error) {
+    return JSON.stringify({error: errorCode(error)});
+  }
+}
+
+// Not enumerable and under a name of this start only: nothing for the page to stumble over.
+Object.defineProperty(window, SETTINGS.handle, {value: answer});
