@@ -28,6 +28,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
+    "Server": "Flow HQ",
 }
 _SECRET_KEY = re.compile(
     r"(^|_)(password|passwd|pwd|pass|token|secret|key|auth|authorization|bearer|credentials?)$"

@@ -133,7 +133,10 @@ def of_error(error: FlowHQError) -> ProblemError:
         case StoreUnavailableError():
             wait = {"Retry-After": str(STORE_RETRY_AFTER_S)}
             return ProblemError(
-                UNAVAILABLE, "Nothing was changed.", next_step="Try again soon.", headers=wait
+                UNAVAILABLE,
+                "The database does not answer.",
+                next_step="Try again soon; every request can be repeated.",
+                headers=wait,
             )
         case _:
             return internal()

@@ -72,8 +72,9 @@ _optional = partial(Field, json_schema_extra=_without_default)
 
 
 class ChangeTenant(Input):
-    """What is not given stays. The defaults here only stand for "not given"."""
+    """What is not given stays."""
 
+    # The defaults only stand for "not given": which fields were is asked of the model.
     name: Name = _optional(default="")
     phone_number: PhoneNumber = _optional(default="")
     template_type: Template = _optional(default=TemplateType.BOOKING)

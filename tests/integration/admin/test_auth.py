@@ -220,6 +220,7 @@ async def test_every_answer_has_the_security_headers_and_the_id(api: Api) -> Non
         assert headers["Referrer-Policy"] == "no-referrer"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert headers["X-Request-Id"]
+        assert "aiohttp" not in headers["Server"]
 
 
 @pytest.mark.parametrize(

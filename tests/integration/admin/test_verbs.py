@@ -52,7 +52,7 @@ REFUSALS: list[tuple[FlowHQError, int, str, str]] = [
     (WrongStateError("Not now.", next_step="Later."), 409, "wrong-state", "Later."),
     (NotFoundError("No tenant."), 404, "not-found", ""),
     (MisconfiguredError("No Chromium.", next_step="Install."), 503, "misconfigured", "Install."),
-    (StoreUnavailableError("secret dsn"), 503, "unavailable", "Try again soon."),
+    (StoreUnavailableError("secret dsn"), 503, "unavailable", "Try again soon"),
     (ChannelRestartError("inner words", reason="X"), 500, "internal", ""),
 ]
 
