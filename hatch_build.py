@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -119,9 +120,17 @@ def digest(path: Path) -> str:
 def run_npm(work: Path) -> None:
     """Installs exactly what the lock file says into `work`; raises BuildError with npm's words."""
     command = [*npm(), "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund"]
+    # The wheel's Node trusts only its own list; behind a company's proxy the machine's counts.
+    environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}
     try:
         done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-            command, cwd=work, capture_output=True, text=True, timeout=NPM_TIMEOUT_S, check=False
+            command,
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=NPM_TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise BuildError(f"npm ci did not finish within {NPM_TIMEOUT_S} s.") from None

@@ -137,7 +137,9 @@ use_node() {
     ln -sf "$folder/bin/node" "$venv/node-bin/node"
     ln -sf "$folder/lib/node_modules/npm/bin/npm-cli.js" "$venv/node-bin/npm"
     PATH=$PWD/$venv/node-bin:$PATH
-    export PATH
+    # The wheel's Node trusts only its own list; behind a company's proxy the machine's counts.
+    NODE_USE_SYSTEM_CA=1
+    export PATH NODE_USE_SYSTEM_CA
 }
 
 # The other clients that the simulator is tested with. No script of any package is run.
