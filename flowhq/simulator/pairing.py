@@ -7,7 +7,7 @@ import hashlib
 from typing import Protocol
 
 from flowhq.simulator import ids
-from flowhq.simulator.accounts import Device
+from flowhq.simulator.accounts import Device, Frame
 from flowhq.simulator.clock import SimClock
 
 # Newer codes are a link whose fragment is the code.
@@ -27,6 +27,9 @@ class UnlinkedPage(Protocol):
     """The page that shows a ref; its number stays while refs come and go."""
 
     number: int
+
+    def push(self, frame: Frame) -> None:
+        """Sends a frame."""
 
     def paired(self, device: Device) -> None:
         """The scan was good: the page becomes this device."""

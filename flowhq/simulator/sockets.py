@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import enum
 import secrets
@@ -13,9 +12,11 @@ from typing import Any
 import orjson
 from aiohttp import WSMsgType, web
 
-from flowhq.simulator import keys
+from flowhq.simulator import frames, keys
 from flowhq.simulator.accounts import Account, Device, Frame
+from flowhq.simulator.frames import BadFrame
 from flowhq.simulator.pairing import PageKeys
+from flowhq.simulator.screen import Screen
 from flowhq.simulator.world import (
     CLOSE_BAD_FRAME,
     CLOSE_NETWORK,
@@ -34,10 +35,6 @@ MISSED_PINGS_MAX = 3
 # Frames outside the device's queue; a page that reads none of so many is cut off.
 LANE_CAPACITY = 10_000
 SOCKETS_MAX = 2_000
-
-
-class BadFrame(Exception):
-    """The page said something that the protocol does not have."""
 
 
 class Phase(enum.Enum):
@@ -83,16 +80,15 @@ class PageSocket:
         self._phase = Phase.GREETING
         self._device: Device | None = None
         self._account: Account | None = None
-        self._keys: PageKeys | None = None
-        self._user_agent = ""
         self._challenge = b""
         self._lane: deque[Frame] = deque()
         self._wake = asyncio.Event()
         self._closing: tuple[int, str] | None = None
+        self._last_resort: asyncio.TimerHandle | None = None
         self._offline_left = 0
         self._held_back = False
         self._unanswered_pings = 0
-        self._refresh = asyncio.Event()
+        self._screen = Screen(world, self)
         self._handlers: dict[Phase, dict[str, Callable[[Frame], None]]] = {
             Phase.GREETING: {"hello": self._on_hello},
             Phase.UNLINKED: {"refresh_refs": self._on_refresh_refs},
@@ -133,21 +129,23 @@ class PageSocket:
         self.push({"k": "conflict"})
 
     def close(self, code: int, reason: str, *, hard: bool = False) -> None:
-        if self._closing is None:
-            self._closing = (code, reason)
+        if self._closing is not None and not hard:
+            return
+        self._closing = self._closing or (code, reason)
         self._detach()
         self._wake.set()
         if hard:
             self._abort()
         else:
             # A page that hangs never reads the closing frame.
-            asyncio.get_running_loop().call_later(CLOSING_S, self._abort)
+            loop = asyncio.get_running_loop()
+            self._last_resort = loop.call_later(CLOSING_S, self._abort)
 
     def paired(self, device: Device) -> None:
         account = self._world.account(device.phone)
         self._device, self._account = device, account
         self._phase = Phase.PAIRING
-        self._refresh.set()
+        self._screen.go_dark()
         self.push({"k": "paired", "device": device.id, **account.me()})
 
     # Running.
@@ -158,7 +156,7 @@ class PageSocket:
             asyncio.create_task(self._read(), name="simulator-read"),
             asyncio.create_task(self._write(), name="simulator-write"),
             asyncio.create_task(self._watch(), name="simulator-watch"),
-            asyncio.create_task(self._show_refs(), name="simulator-refs"),
+            asyncio.create_task(self._screen.run(), name="simulator-screen"),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -174,6 +172,8 @@ class PageSocket:
         code, reason = self._closing or (1000, "")
         with contextlib.suppress(ConnectionError, RuntimeError):
             await self._ws.close(code=code, message=reason.encode()[:120])
+        if self._last_resort is not None:
+            self._last_resort.cancel()
         for task in tasks:
             error = None if task.cancelled() else task.exception()
             if error is not None and not isinstance(error, ConnectionError):
@@ -216,13 +216,7 @@ class PageSocket:
                 return
 
     def _dispatch(self, data: str) -> None:
-        try:
-            frame = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            raise BadFrame("not JSON") from None
-        if not isinstance(frame, dict) or not isinstance(frame.get("k"), str):
-            raise BadFrame("not an object with a k")
-        kind = frame["k"]
+        kind, frame = frames.parse(data)
         if kind == "ping":
             self.push({"k": "pong"})
         elif kind == "pong":
@@ -275,57 +269,23 @@ class PageSocket:
             self.push({"k": "ping"})
         self.close(CLOSE_BAD_FRAME, "no answer to pings")
 
-    async def _show_refs(self) -> None:
-        """Gives an unlinked page one ref after the other."""
-        while True:
-            await self._refresh.wait()
-            self._refresh.clear()
-            index = 0
-            while self._phase is Phase.UNLINKED and self._keys is not None:
-                settings = self._world.settings
-                if index >= settings.qr_max:
-                    self._world.refs.withdraw(self)
-                    self.push({"k": "refs_idle"})
-                    break
-                live = self._world.refs.issue(
-                    self, self._keys, settings.qr_ttl, index, self._user_agent
-                )
-                ttl_ms = round(settings.qr_ttl * 1000)
-                self.push({"k": "ref", "ref": live.ref, "ttl_ms": ttl_ms, "index": index})
-                self._world.events.record("ref", ref=live.ref, ref_index=index)
-                index = await self._next_index(live.expires_at, index)
-
-    async def _next_index(self, expires_at: float, index: int) -> int:
-        """Waits for the ref's end; a page that asked for new ones starts at 0 again."""
-        expiry = asyncio.create_task(self._world.clock.sleep_until(expires_at))
-        asked = asyncio.create_task(self._refresh.wait())
-        try:
-            await asyncio.wait({expiry, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if asked.done() and self._phase is Phase.UNLINKED:
-                self._refresh.clear()
-                return 0
-            return index + 1
-        finally:
-            expiry.cancel()
-            asked.cancel()
-
     # Handshake.
 
     def _on_hello(self, frame: Frame) -> None:
-        self._user_agent = str(frame.get("ua") or "")[:500]
+        user_agent = str(frame.get("ua") or "")[:500]
         self.push({"k": "config", **self._world.settings.for_page()})
         device_id = frame.get("device")
         if device_id is not None:
             self._challenge_device(device_id)
             return
         try:
-            self._keys = PageKeys.parse(
+            page_keys = PageKeys.parse(
                 frame.get("noise"), frame.get("identity"), frame.get("adv_sha256")
             )
         except ValueError as error:
             raise BadFrame(str(error)) from None
         self._phase = Phase.UNLINKED
-        self._refresh.set()
+        self._screen.light(page_keys, user_agent)
 
     def _challenge_device(self, device_id: object) -> None:
         device = self._world.devices.get(device_id) if isinstance(device_id, str) else None
@@ -343,7 +303,7 @@ class PageSocket:
 
     def _on_proof(self, frame: Frame) -> None:
         device = self._need_device()
-        signature = _base64(frame, "sig")
+        signature = frames.raw_bytes(frame, "sig")
         if device.key_spki is None or not keys.is_signed(
             device.key_spki, self._challenge, signature
         ):
@@ -356,7 +316,7 @@ class PageSocket:
         device = self._need_device()
         if frame.get("device") != device.id:
             raise BadFrame("paired_ack for another device")
-        spki = _base64(frame, "key")
+        spki = frames.raw_bytes(frame, "key")
         if not keys.is_p256_key(spki):
             raise BadFrame("key is not a P-256 public key")
         device.key_spki = spki
@@ -388,38 +348,31 @@ class PageSocket:
     # Traffic.
 
     def _on_msg_ack(self, frame: Frame) -> None:
-        seq = frame.get("seq")
-        if not isinstance(seq, int):
-            raise BadFrame("msg_ack without seq")
-        self._world.traffic.confirm(self._need_device(), self._need_account(), seq)
+        self._world.traffic.confirm(
+            self._need_device(), self._need_account(), frames.whole(frame, "seq")
+        )
 
     def _on_send(self, frame: Frame) -> None:
-        message = frame.get("msg")
-        if not isinstance(message, dict):
-            raise BadFrame("send without msg")
-        for name in ("id", "chat", "type", "body"):
-            if not isinstance(message.get(name), str):
-                raise BadFrame(f"send: {name} must be a text")
-        self._world.traffic.send(self._need_device(), self._need_account(), message)
+        self._world.traffic.send(self._need_device(), self._need_account(), frames.message(frame))
 
     def _on_seen(self, frame: Frame) -> None:
-        message_ids = frame.get("ids")
-        if not isinstance(message_ids, list) or not all(isinstance(i, str) for i in message_ids):
-            raise BadFrame("seen: ids must be a list of texts")
         self._world.traffic.seen(
-            self._need_device(), self._need_account(), _text(frame, "chat"), message_ids
+            self._need_device(),
+            self._need_account(),
+            frames.text(frame, "chat"),
+            frames.texts(frame, "ids"),
         )
 
     def _on_presence(self, frame: Frame) -> None:
-        self._record("presence", state=_one_of(frame, "state", "available", "unavailable"))
+        self._record("presence", state=frames.one_of(frame, "state", "available", "unavailable"))
 
     def _on_subscribe(self, frame: Frame) -> None:
-        self._record("subscribe", chat=_text(frame, "chat"))
+        self._record("subscribe", chat=frames.text(frame, "chat"))
 
     def _on_chatstate(self, frame: Frame) -> None:
-        state = _one_of(frame, "state", "composing", "paused", "recording")
+        state = frames.one_of(frame, "state", "composing", "paused", "recording")
         self._world.traffic.chatstate(
-            self._need_device(), self._need_account(), _text(frame, "chat"), state
+            self._need_device(), self._need_account(), frames.text(frame, "chat"), state
         )
 
     def _on_takeover(self, _frame: Frame) -> None:
@@ -431,7 +384,7 @@ class PageSocket:
         self._world.unlink(self._need_device(), by="page")
 
     def _on_refresh_refs(self, _frame: Frame) -> None:
-        self._refresh.set()
+        self._screen.refresh()
 
     def _ignore(self, _frame: Frame) -> None:
         """A frame that crossed one of ours on its way."""
@@ -449,24 +402,3 @@ class PageSocket:
         if self._account is None:
             raise BadFrame("no account")
         return self._account
-
-
-def _text(frame: Frame, name: str) -> str:
-    value = frame.get(name)
-    if not isinstance(value, str):
-        raise BadFrame(f"{name} must be a text")
-    return value
-
-
-def _one_of(frame: Frame, name: str, *allowed: str) -> str:
-    value = frame.get(name)
-    if value not in allowed:
-        raise BadFrame(f"{name} must be one of {', '.join(allowed)}")
-    return str(value)
-
-
-def _base64(frame: Frame, name: str) -> bytes:
-    try:
-        return base64.b64decode(_text(frame, name), validate=True)
-    except binascii.Error:
-        raise BadFrame(f"{name} must be base64") from None

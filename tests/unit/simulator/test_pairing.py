@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from flowhq.simulator.accounts import Device
+from flowhq.simulator.accounts import Device, Frame
 from flowhq.simulator.clock import SimClock
 from flowhq.simulator.pairing import (
     MalformedCode,
@@ -24,6 +24,9 @@ class ScreenStub:
 
     def __init__(self, number: int = 1) -> None:
         self.number = number
+
+    def push(self, frame: Frame) -> None:
+        raise AssertionError("the book says nothing by itself")
 
     def paired(self, device: Device) -> None:
         raise AssertionError("the book links nothing by itself")
