@@ -1,0 +1,162 @@
+"""The supervisor's desk with scripted runners: what it was asked for, in order, per tenant."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from flowhq.bot.lifecycle import Event, Lifecycle
+from flowhq.clock import Clock
+from flowhq.model import DesiredState, TenantId
+from tests.fakes.ledger import FakeStatusBook
+
+
+def tenant(number: int) -> TenantId:
+    return TenantId(UUID(int=number))
+
+
+class FakeRunner:
+    """Runs until told to ``end`` or ``fail``, or cancelled. Connects at once if ``connects``."""
+
+    def __init__(self, lifecycle: Lifecycle, clock: Clock, *, connects: bool) -> None:
+        self.lifecycle = lifecycle
+        self.drains = 0
+        self.cancelled = False
+        self.closed = False
+        self.drained = asyncio.Event()
+        """A drain waits for it."""
+        self.drained.set()
+        self.may_close = asyncio.Event()
+        """The end waits for it, whatever is cancelled meanwhile."""
+        self.may_close.set()
+        self.swallows_cancel = False
+        self._clock = clock
+        self._connects = connects
+        self._fate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        try:
+            if self._connects:
+                await self.connect()
+            await asyncio.shield(self._fate)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            if self.swallows_cancel:
+                raise RuntimeError("an error in the way of the cancellation") from None
+            raise
+        finally:
+            await self._close()
+
+    async def connect(self) -> None:
+        self.lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
+        await self.lifecycle.apply(Event.READY)
+
+    async def drain(self) -> None:
+        self.drains += 1
+        await self.drained.wait()
+
+    def depths(self) -> dict[str, int]:
+        return {"answer": 1, "send": 2}
+
+    def fail(self, error: Exception) -> None:
+        if not self._fate.done():
+            self._fate.set_exception(error)
+            self._fate.exception()  # a fate that nobody meets any more is no fault
+
+    def end(self) -> None:
+        if not self._fate.done():
+            self._fate.set_result(None)
+
+    async def _close(self) -> None:
+        interrupted = False
+        while not self.may_close.is_set():
+            try:
+                await self.may_close.wait()
+            except asyncio.CancelledError:
+                interrupted = True
+        self.closed = True
+        if interrupted:
+            raise asyncio.CancelledError
+
+
+class FakeDesk:
+    """Tenants are ``known``; ``runners`` has every runner opened for one, in order.
+
+    ``open_errors`` are raised by the next opens of a tenant, one each; None lets one through.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.book = FakeStatusBook()
+        self.known: dict[TenantId, Lifecycle] = {}
+        self.runners: dict[TenantId, list[FakeRunner]] = {}
+        self.calls: list[tuple[str, TenantId]] = []
+        self.open_errors: dict[TenantId, list[Exception | None]] = {}
+        self.kill_error: Exception | None = None
+        self.connects = True
+        self._clock = clock
+
+    def add(
+        self,
+        tenant_id: TenantId,
+        *,
+        desired: DesiredState = DesiredState.STOPPED,
+        paired: bool = True,
+        paused: bool = False,
+    ) -> Lifecycle:
+        lifecycle = Lifecycle(tenant_id, self.book, desired=desired, paired=paired, paused=paused)
+        self.known[tenant_id] = lifecycle
+        return lifecycle
+
+    def runner(self, tenant_id: TenantId) -> FakeRunner:
+        """The latest."""
+        return self.runners[tenant_id][-1]
+
+    def opened(self, tenant_id: TenantId) -> int:
+        return self.calls.count(("open", tenant_id))
+
+    def asked(self, *names: str) -> list[tuple[str, TenantId]]:
+        return [call for call in self.calls if call[0] in names]
+
+    def fail_opens(self, tenant_id: TenantId, errors: Iterable[Exception | None]) -> None:
+        self.open_errors.setdefault(tenant_id, []).extend(errors)
+
+    # -- Desk -----------------------------------------------------------------------------------
+
+    async def wanted(self) -> Sequence[Lifecycle]:
+        await asyncio.sleep(0)
+        return [one for one in self.known.values() if one.snapshot.desired is DesiredState.RUNNING]
+
+    async def find(self, tenant_id: TenantId) -> Lifecycle | None:
+        await asyncio.sleep(0)
+        return self.known.get(tenant_id)
+
+    async def open(self, lifecycle: Lifecycle) -> FakeRunner:
+        tenant_id = lifecycle.snapshot.tenant_id
+        self.calls.append(("open", tenant_id))
+        await asyncio.sleep(0)
+        errors = self.open_errors.get(tenant_id)
+        error = errors.pop(0) if errors else None
+        if error is not None:
+            raise error
+        runner = FakeRunner(lifecycle, self._clock, connects=self.connects)
+        self.runners.setdefault(tenant_id, []).append(runner)
+        return runner
+
+    async def reload(self, tenant_id: TenantId) -> None:
+        self.calls.append(("reload", tenant_id))
+
+    async def kill(self, tenant_id: TenantId) -> None:
+        self.calls.append(("kill", tenant_id))
+        await asyncio.sleep(0)
+        if self.kill_error is not None:
+            raise self.kill_error
+
+    async def log_out(self, tenant_id: TenantId) -> None:
+        self.calls.append(("log_out", tenant_id))
+        await asyncio.sleep(0)
+
+    async def forget(self, tenant_id: TenantId) -> None:
+        self.calls.append(("forget", tenant_id))
+        await asyncio.sleep(0)
+
+    def close_log(self, tenant_id: TenantId) -> None:
+        self.calls.append(("close_log", tenant_id))

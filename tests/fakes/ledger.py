@@ -1,0 +1,457 @@
+"""A ledger and a book of states in memory, with outages to switch on.
+
+They outlive the runners that use them, as a database does, and keep to the same contract as the
+real ones (tests/contract/ledger_contract.py runs over both). Every call gives the loop a turn
+before and after its transaction, so that a cancellation can strike at either place.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from flowhq.bot.ports import Decide
+from flowhq.clock import Clock
+from flowhq.errors import StoreUnavailableError
+from flowhq.model import (
+    Ack,
+    ChatKey,
+    ConversationView,
+    InboundMessage,
+    InboxKey,
+    InboxState,
+    Jid,
+    MessageId,
+    OutboundMessage,
+    OutboxId,
+    OutboxState,
+    Outcome,
+    Recorded,
+    Reply,
+    TenantId,
+    TenantSnapshot,
+)
+
+TENANT = TenantId(UUID("00000000-0000-4000-8000-000000000001"))
+ATTEMPT_WAITS_S = (2, 10, 60, 300)
+ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
+_WAITING = (InboxState.NEW, InboxState.RETRY)
+_UNSETTLED = (OutboxState.PLANNED, OutboxState.SENDING, OutboxState.UNKNOWN)
+_RANK = {OutboxState.ACCEPTED: 1, OutboxState.DELIVERED: 2, OutboxState.READ: 3}
+_STATE_OF_ACK = {
+    Ack.SERVER: OutboxState.ACCEPTED,
+    Ack.DELIVERED: OutboxState.DELIVERED,
+    Ack.READ: OutboxState.READ,
+    Ack.PLAYED: OutboxState.READ,
+}
+
+
+class Outages:
+    """Where and how the store fails. Names are those of the ledger's methods, "*" is all."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.calls: list[str] = []
+        self._before: Counter[str] = Counter()
+        self._after: Counter[str] = Counter()
+        self._gates: dict[str, asyncio.Event] = {}
+
+    def fail(self, method: str, times: int = 1) -> None:
+        """The next calls are refused: nothing is stored."""
+        self._before[method] += times
+
+    def lose_answer(self, method: str, times: int = 1) -> None:
+        """The next calls are stored, and the connection breaks before the answer."""
+        self._after[method] += times
+
+    def hold(self, method: str) -> asyncio.Event:
+        """Calls of the method wait for this event before they store anything."""
+        return self._gates.setdefault(method, asyncio.Event())
+
+    async def enter(self, method: str) -> None:
+        self.calls.append(method)
+        await asyncio.sleep(0)
+        gate = self._gates.get(method)
+        if gate is not None:
+            await gate.wait()
+        if self.down or self._spend(self._before, method):
+            raise StoreUnavailableError("The database is away.")
+
+    async def leave(self, method: str) -> None:
+        await asyncio.sleep(0)
+        if self._spend(self._after, method):
+            raise StoreUnavailableError("The connection broke before the answer.")
+
+    def _spend(self, counts: Counter[str], method: str) -> bool:
+        for name in (method, "*"):
+            if counts[name]:
+                counts[name] -= 1
+                return True
+        return False
+
+
+@dataclass
+class InboxRow:
+    message: InboundMessage
+    chat_key: ChatKey
+    ord: int
+    state: InboxState
+    reason: str
+    attempts: int = 0
+    error: str = ""
+
+
+@dataclass
+class OutboxRow:
+    outbox_id: OutboxId
+    chat_key: ChatKey
+    to: Jid
+    cause: str
+    part: int
+    client_id: MessageId
+    text: str
+    intent: str
+    next_at: datetime
+    planned_at: datetime
+    state: OutboxState = OutboxState.PLANNED
+    attempts: int = 0
+    error: str = ""
+    sendings: int = 0
+    """How often an attempt was committed."""
+
+    def outbound(self) -> OutboundMessage:
+        return OutboundMessage(
+            self.outbox_id,
+            self.chat_key,
+            self.to,
+            self.client_id,
+            self.text,
+            self.state,
+            self.attempts,
+            self.next_at,
+            self.planned_at,
+        )
+
+
+@dataclass
+class Conversation:
+    contact_name: str = ""
+    phone: str = ""
+    opted_out: bool = False
+    bot_state: dict[str, Any] = field(default_factory=dict)
+    paused_until: datetime | None = None
+    last_outgoing_at: datetime | None = None
+    last_person_at: datetime | None = None
+
+
+class FakeLedger:
+    """``inbox`` and ``outbox`` are there for a test to look at."""
+
+    def __init__(self, clock: Clock, tenant_id: TenantId = TENANT) -> None:
+        self.tenant_id = tenant_id
+        self.outages = Outages()
+        self.inbox: dict[InboxKey, InboxRow] = {}
+        self.outbox: dict[OutboxId, OutboxRow] = {}
+        self.conversations: dict[ChatKey, Conversation] = {}
+        self.aliases: dict[Jid, ChatKey] = {}
+        self.cursors: dict[ChatKey, datetime] = {}
+        self.qr = ""
+        self.identity: tuple[str, str] | None = None
+        self.paired_at: datetime | None = None
+        self.last_seen_at: datetime | None = None
+        self.touches = 0
+        self._clock = clock
+
+    # -- what a test asks -----------------------------------------------------------------------
+
+    def states(self) -> dict[str, InboxState]:
+        """Incoming messages by id."""
+        return {key.message_id: row.state for key, row in self.inbox.items() if not key.from_me}
+
+    def reasons(self) -> dict[str, str]:
+        return {key.message_id: row.reason for key, row in self.inbox.items()}
+
+    def replies(self, cause: str) -> list[OutboxRow]:
+        return [row for row in self.outbox.values() if row.cause == cause]
+
+    # -- Ledger: the inbox ------------------------------------------------------------------------
+
+    async def record(
+        self, message: InboundMessage, *, state: InboxState, reason: str = ""
+    ) -> Recorded:
+        await self.outages.enter("record")
+        recorded = self._record(message, state, reason)
+        await self.outages.leave("record")
+        return recorded
+
+    def _record(self, message: InboundMessage, state: InboxState, reason: str) -> Recorded:
+        key = InboxKey(message.from_me, message.message_id)
+        known = self.inbox.get(key)
+        if known is not None:
+            return Recorded(key, known.chat_key, False, known.state, known.ord)
+        own = self._own(message.message_id) if message.from_me else None
+        if own is not None:
+            self._advance(own.chat_key, message.at)
+            return Recorded(key, own.chat_key, False, InboxState.DONE, 0)
+        chat = self._chat_of(message)
+        row = InboxRow(message, chat, len(self.inbox) + 1, state, reason)
+        self.inbox[key] = row
+        self._advance(chat, message.at)
+        conversation = self.conversations.setdefault(chat, Conversation())
+        if message.from_me:
+            conversation.last_outgoing_at = _later(conversation.last_outgoing_at, message.at)
+            conversation.last_person_at = _later(conversation.last_person_at, message.at)
+        else:
+            conversation.contact_name = message.push_name or conversation.contact_name
+            conversation.phone = message.phone or conversation.phone
+        return Recorded(key, chat, True, state, row.ord)
+
+    async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
+        await self.outages.enter("process")
+        row = self.inbox.get(key)
+        if row is None or row.state not in _WAITING:
+            await self.outages.leave("process")
+            return ()
+        chat = self.conversations[row.chat_key]
+        decision = decide(row.message, self._view(row.chat_key, chat))
+        await asyncio.sleep(0)
+        if self.outages.down:
+            raise StoreUnavailableError("The database went away before the commit.")
+        done = decision.outcome is Outcome.DONE
+        row.state = InboxState.DONE if done else InboxState.SKIPPED
+        row.reason = decision.reason
+        if decision.bot_state is not None:
+            chat.bot_state = dict(decision.bot_state)
+        if decision.opted_out is not None:
+            chat.opted_out = decision.opted_out
+        planned = self._plan(row.chat_key, row.message.chat, key.message_id, decision.replies)
+        await self.outages.leave("process")
+        return planned
+
+    async def postpone(self, key: InboxKey, *, error: str) -> datetime | None:
+        await self.outages.enter("postpone")
+        row, next_at = self.inbox.get(key), None
+        if row is not None and row.state in _WAITING:
+            row.attempts += 1
+            row.error = error
+            dead = row.attempts >= ATTEMPTS_MAX
+            row.state = InboxState.DEAD if dead else InboxState.RETRY
+            if not dead:
+                next_at = self._clock.now() + timedelta(seconds=ATTEMPT_WAITS_S[row.attempts - 1])
+        await self.outages.leave("postpone")
+        return next_at
+
+    async def waiting(self, chat_key: ChatKey | None, *, limit: int) -> Sequence[Recorded]:
+        await self.outages.enter("waiting")
+        found = [
+            Recorded(key, row.chat_key, False, row.state, row.ord)
+            for key, row in self.inbox.items()
+            if row.state in _WAITING and chat_key in (None, row.chat_key)
+        ]
+        await self.outages.leave("waiting")
+        return found[:limit]
+
+    async def load(self, key: InboxKey) -> InboundMessage | None:
+        await self.outages.enter("load")
+        row = self.inbox.get(key)
+        return row.message if row is not None and row.state in _WAITING else None
+
+    async def skip(self, keys: Sequence[InboxKey], *, reason: str) -> None:
+        await self.outages.enter("skip")
+        for key in keys:
+            row = self.inbox.get(key)
+            if row is not None and row.state in _WAITING:
+                row.state, row.reason = InboxState.SKIPPED, reason
+        await self.outages.leave("skip")
+
+    # -- Ledger: the outbox -----------------------------------------------------------------------
+
+    async def notify(
+        self, chat_key: ChatKey, to: Jid, *, cause: str, reply: Reply
+    ) -> Sequence[OutboundMessage]:
+        await self.outages.enter("notify")
+        planned = self._plan(chat_key, to, cause, [reply])
+        await self.outages.leave("notify")
+        return planned
+
+    async def unsettled(self) -> Sequence[OutboundMessage]:
+        await self.outages.enter("unsettled")
+        found = [row.outbound() for row in self.outbox.values() if row.state in _UNSETTLED]
+        await self.outages.leave("unsettled")
+        return found
+
+    async def mark_sending(self, outbox_id: OutboxId) -> bool:
+        await self.outages.enter("mark_sending")
+        row = self.outbox.get(outbox_id)
+        going = row is not None and row.state in _UNSETTLED
+        if row is not None and going:
+            row.state = OutboxState.SENDING
+            row.attempts += 1
+            row.sendings += 1
+        await self.outages.leave("mark_sending")
+        return going
+
+    async def mark_accepted(self, outbox_id: OutboxId, ack: Ack) -> None:
+        await self.outages.enter("mark_accepted")
+        self._raise(self.outbox[outbox_id], _STATE_OF_ACK.get(ack, OutboxState.ACCEPTED))
+        await self.outages.leave("mark_accepted")
+
+    async def mark_unknown(self, outbox_id: OutboxId, *, error: str) -> None:
+        await self.outages.enter("mark_unknown")
+        row = self.outbox[outbox_id]
+        if row.state in _UNSETTLED:
+            row.state, row.error = OutboxState.UNKNOWN, error
+        await self.outages.leave("mark_unknown")
+
+    async def mark_failed(self, outbox_id: OutboxId, *, error: str, retry: bool) -> datetime | None:
+        await self.outages.enter("mark_failed")
+        row, next_at = self.outbox[outbox_id], None
+        if row.state in _UNSETTLED:
+            row.error = error
+            again = retry and row.attempts < ATTEMPTS_MAX
+            row.state = OutboxState.PLANNED if again else OutboxState.DEAD
+            if again:
+                wait_s = ATTEMPT_WAITS_S[max(row.attempts, 1) - 1]
+                next_at = row.next_at = self._clock.now() + timedelta(seconds=wait_s)
+        await self.outages.leave("mark_failed")
+        return next_at
+
+    async def acknowledge(self, ids: Sequence[MessageId], ack: Ack) -> None:
+        await self.outages.enter("acknowledge")
+        state = _STATE_OF_ACK.get(ack)
+        for message_id in ids:
+            row = self._own(message_id)
+            if row is not None and state is not None:
+                self._raise(row, state)
+        await self.outages.leave("acknowledge")
+
+    async def known_own(self, message_id: MessageId) -> OutboxId | None:
+        await self.outages.enter("known_own")
+        row = self._own(message_id)
+        return row.outbox_id if row is not None else None
+
+    # -- Ledger: cursors, pairing, life -----------------------------------------------------------
+
+    async def cursor(self, chats: Sequence[Jid]) -> dict[Jid, datetime]:
+        await self.outages.enter("cursor")
+        keys = {jid: self.aliases[jid] for jid in chats if jid in self.aliases}
+        return {jid: self.cursors[key] for jid, key in keys.items() if key in self.cursors}
+
+    async def save_qr(self, *, text: str, data_url: str, expires_at: datetime | None) -> None:
+        await self.outages.enter("save_qr")
+        self.qr = text
+        await self.outages.leave("save_qr")
+
+    async def save_identity(self, *, phone: str, lid: str) -> datetime:
+        await self.outages.enter("save_identity")
+        self.identity, self.qr = (phone, lid), ""
+        self.paired_at = self.paired_at or self._clock.now()
+        await self.outages.leave("save_identity")
+        return self.paired_at
+
+    async def forget_pairing(self) -> None:
+        await self.outages.enter("forget_pairing")
+        self.identity = self.paired_at = None
+        await self.outages.leave("forget_pairing")
+
+    async def touch(self) -> datetime:
+        await self.outages.enter("touch")
+        self.touches += 1
+        self.last_seen_at = self._clock.now()
+        await self.outages.leave("touch")
+        return self.last_seen_at
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _plan(
+        self, chat_key: ChatKey, to: Jid, cause: str, replies: Sequence[Reply]
+    ) -> list[OutboundMessage]:
+        planned: list[OutboundMessage] = []
+        now = self._clock.now()
+        taken = {(row.cause, row.part) for row in self.outbox.values()}
+        for part, reply in enumerate(replies):
+            if (cause, part) in taken:
+                continue
+            row = OutboxRow(
+                outbox_id=OutboxId(len(self.outbox) + 1),
+                chat_key=chat_key,
+                to=to,
+                cause=cause,
+                part=part,
+                client_id=_client_id(self.tenant_id, cause, part),
+                text=reply.text,
+                intent=reply.intent,
+                next_at=reply.not_before or now,
+                planned_at=now,
+            )
+            self.outbox[row.outbox_id] = row
+            conversation = self.conversations.setdefault(chat_key, Conversation())
+            conversation.last_outgoing_at = _later(conversation.last_outgoing_at, now)
+            planned.append(replace(row.outbound()))
+        return planned
+
+    def _chat_of(self, message: InboundMessage) -> ChatKey:
+        jids = [message.chat]
+        jids += [Jid(f"{message.phone}@c.us")] if message.phone else []
+        jids += [Jid(f"{message.lid}@lid")] if message.lid else []
+        known = next((self.aliases[jid] for jid in jids if jid in self.aliases), None)
+        chat = known or ChatKey(message.chat)
+        for jid in jids:
+            self.aliases.setdefault(jid, chat)
+        return chat
+
+    def _view(self, chat_key: ChatKey, chat: Conversation) -> ConversationView:
+        return ConversationView(
+            chat_key=chat_key,
+            contact_name=chat.contact_name,
+            phone=chat.phone,
+            opted_out=chat.opted_out,
+            bot_state=dict(chat.bot_state),
+            paused_until=chat.paused_until,
+            last_outgoing_at=chat.last_outgoing_at,
+            last_person_at=chat.last_person_at,
+        )
+
+    def _advance(self, chat: ChatKey, at: datetime) -> None:
+        at = min(at, self._clock.now())
+        self.cursors[chat] = max(self.cursors.get(chat, at), at)
+
+    def _own(self, message_id: MessageId) -> OutboxRow | None:
+        return next((row for row in self.outbox.values() if row.client_id == message_id), None)
+
+    def _raise(self, row: OutboxRow, state: OutboxState) -> None:
+        if row.state in _UNSETTLED or _RANK.get(state, 0) > _RANK.get(row.state, 9):
+            row.state = state
+
+
+class FakeStatusBook:
+    """Keeps what was saved, in order; ``history`` has only what changed status or reason."""
+
+    def __init__(self) -> None:
+        self.outages = Outages()
+        self.saved: list[tuple[TenantSnapshot, str, str]] = []
+        self.history: list[tuple[TenantSnapshot, str, str]] = []
+
+    async def save(self, snapshot: TenantSnapshot, *, event: str, actor: str) -> None:
+        await self.outages.enter("save")
+        before = self.latest(snapshot.tenant_id)
+        if before is None or (before.status, before.reason) != (snapshot.status, snapshot.reason):
+            self.history.append((snapshot, event, actor))
+        self.saved.append((snapshot, event, actor))
+        await self.outages.leave("save")
+
+    def latest(self, tenant_id: TenantId) -> TenantSnapshot | None:
+        return next((one for one, _, _ in reversed(self.saved) if one.tenant_id == tenant_id), None)
+
+
+def _client_id(tenant_id: TenantId, cause: str, part: int) -> MessageId:
+    digest = hashlib.sha256(f"{tenant_id}|{cause}|{part}".encode()).hexdigest()
+    return MessageId("3EB0" + digest[:18].upper())
+
+
+def _later(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else max(one, other)
