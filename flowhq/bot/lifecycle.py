@@ -83,7 +83,6 @@ _RUNNING = _ANYWHERE | {
 _TABLE: dict[State, dict[Event, State]] = {
     S.NEW: {E.START: S.STARTING, E.STOP: S.NEW, E.SHUTDOWN: S.NEW, E.UNLINK: S.NEW},
     S.STOPPED: {E.START: S.STARTING, E.STOP: S.STOPPED, E.SHUTDOWN: S.STOPPED, E.UNLINK: S.NEW},
-    # Before a pairing a lost connection is no news: the page shows its code again by itself.
     S.STARTING: _RUNNING,
     S.SCANNING: _RUNNING | {E.LOST: S.SCANNING},
     S.EXPIRED: _RUNNING | {E.LOST: S.EXPIRED},
@@ -167,7 +166,10 @@ def next_state(state: State, event: Event, *, paired: bool) -> State:
     target = TRANSITIONS[state].get(event)
     if target is None:
         raise WrongStateError(f"The event {event} has no meaning in the state {state}.")
-    return State.NEW if target is State.STOPPED and not paired else target
+    if not paired and target is State.STOPPED:
+        return State.NEW
+    # Before a pairing a lost connection is no news: the page shows its code again by itself.
+    return state if not paired and target is State.OFFLINE else target
 
 
 def facets(state: State, *, paused: bool) -> tuple[TenantStatus, SessionState, WorkerStatus]:
@@ -227,6 +229,7 @@ class Lifecycle:
         desired: DesiredState | None = None,
     ) -> TenantSnapshot:
         """Take the event, then store it. An unavailable store does not undo it."""
+        kept = event in (E.PAUSE, E.RESUME)
         async with self._lock:
             paired = self._paired_after(event)
             paused = {E.PAUSE: True, E.RESUME: False}.get(event, self.snapshot.paused)
@@ -245,7 +248,7 @@ class Lifecycle:
                 desired=desired or before.desired,
                 reason=reason,
                 next_action=NEXT_ACTION[reason],
-                detail=detail,
+                detail=before.detail if kept else detail,
                 paired=paired,
                 paused=paused,
                 restarts=before.restarts + (event is E.FAILED),
