@@ -5,7 +5,7 @@ Times are the wall clock of the business. A range belongs to the day it starts o
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
@@ -202,18 +202,16 @@ def _week(value: object, field_name: str) -> tuple[Day, ...]:
     content = read_object(value, field_name)
     refuse_unknown_keys(content, DAYS, field_name)
     week = tuple(_day(content.get(day, []), f"{field_name}.{day}") for day in DAYS)
-    _refuse_overlaps(week, [f"{field_name}.{day}" for day in DAYS])
+    _refuse_overlaps(week, lambda day, index: f"{field_name}.{DAYS[day]}[{index}]")
     return week
 
 
 def _original_week(content: Mapping[str, Any], field_name: str) -> tuple[Day, ...]:
     refuse_unknown_keys(content, ORIGINAL_DAYS, field_name)
-    places = [f"{field_name}.{number}" for number in ORIGINAL_DAYS]
     week = tuple(
-        _original_day(content.get(number), place)
-        for number, place in zip(ORIGINAL_DAYS, places, strict=True)
+        _original_day(content.get(number), f"{field_name}.{number}") for number in ORIGINAL_DAYS
     )
-    _refuse_overlaps(week, places)
+    _refuse_overlaps(week, lambda day, _: f"{field_name}.{ORIGINAL_DAYS[day]}")
     return week
 
 
@@ -282,13 +280,13 @@ def _minutes(value: object, place: str) -> int:
     return hour * 60 + minute
 
 
-def _refuse_overlaps(week: Sequence[Day], places: Sequence[str]) -> None:
+def _refuse_overlaps(week: Sequence[Day], place_of: Callable[[int, int], str]) -> None:
     """InvalidInputError for the first range that begins before the one before it ended, round
-    the end of the week as well."""
+    the end of the week as well. ``place_of`` words the place of a day's range."""
     every = sorted(
-        (Span(index * DAY_MIN + span.start_min, index * DAY_MIN + span.end_min), places[index])
-        for index, day in enumerate(week)
-        for span in day
+        (Span(day * DAY_MIN + span.start_min, day * DAY_MIN + span.end_min), place_of(day, index))
+        for day, spans in enumerate(week)
+        for index, span in enumerate(spans)
     )
     if not every:
         return
@@ -319,8 +317,8 @@ def _holidays(value: object, field_name: str) -> tuple[dict[date, Day], dict[tup
         day = _holiday_date(key, place)
         spans = _day(ranges, place)
         latest_end = 0
-        for span in sorted(spans):
-            _refuse_overlap(latest_end, span, place)
+        for span, index in sorted((span, index) for index, span in enumerate(spans)):
+            _refuse_overlap(latest_end, span, f"{place}[{index}]")
             latest_end = span.end_min
         if ONE_DATE.fullmatch(key):
             dated[day] = spans
