@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from flowhq.config import SupervisorSettings
 
 
+# More doublings than lie between any two settings, and few enough for a float.
+DOUBLINGS_MAX = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Again:
     """Try again after ``wait_s``."""
@@ -34,18 +38,20 @@ class RestartPolicy:
         self._failures = 0
         self._at: deque[float] = deque()
 
-    def failed(self, *, now_s: float, healthy_s: float) -> Again | Park:
-        """``now_s``: monotonic seconds. ``healthy_s``: how long the run was connected."""
+    def failed(self, *, now_s: float, healthy_s: float, counted: bool = True) -> Again | Park:
+        """``now_s``: monotonic seconds. ``healthy_s``: how long the run was connected.
+        ``counted``: False for a cause outside the tenant, which never parks it."""
         settings = self._settings
         if healthy_s >= settings.healthy_reset_s:
             self.reset()
-        self._at.append(now_s)
-        while self._at[0] < now_s - settings.restarts_window_s:
+        if counted:
+            self._at.append(now_s)
+        while self._at and self._at[0] < now_s - settings.restarts_window_s:
             self._at.popleft()
-        if len(self._at) > settings.restarts_max:
+        if counted and len(self._at) > settings.restarts_max:
             return Park(len(self._at))
-        ceiling = min(settings.backoff_max_s, settings.backoff_min_s * 2**self._failures)
-        self._failures += 1
+        ceiling = min(settings.backoff_max_s, settings.backoff_min_s * 2.0**self._failures)
+        self._failures = min(self._failures + 1, DOUBLINGS_MAX)
         return Again(self._dice.uniform(0, ceiling))
 
     def reset(self) -> None:
