@@ -7,9 +7,18 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints
 
 from flowhq.admin.inputs import NoBody, Query
-from flowhq.admin.ports import EventRecord, LogRecord
 from flowhq.admin.routes import Call, Route
-from flowhq.model import Direction, MessageKind, MessageStatus, Reason, TenantStatus
+from flowhq.db.logs import LogRow
+from flowhq.db.states import EventRow
+from flowhq.model import (
+    Direction,
+    MessageKind,
+    MessageStatus,
+    Reason,
+    SessionState,
+    TenantStatus,
+    WorkerStatus,
+)
 
 LOGS_DEFAULT = 200
 LOGS_MAX = 1000
@@ -25,9 +34,12 @@ class PageQuery(Query):
 
 
 class LogView(BaseModel):
-    """One message: IN from a customer, OUT from the bot or from a person on the phone."""
+    """One message: IN from a customer, OUT from the bot or from a person on the phone.
 
-    id: str
+    ``wa_timestamp`` is WhatsApp's time of it, ``created_at`` ours.
+    """
+
+    id: UUID
     direction: Direction
     from_number: str
     to_number: str
@@ -35,6 +47,8 @@ class LogView(BaseModel):
     message_text: str
     status: MessageStatus
     wa_message_id: str | None
+    wa_timestamp: datetime | None
+    conversation_id: UUID | None
     created_at: datetime
 
 
@@ -51,8 +65,10 @@ class EventView(BaseModel):
 
     id: str
     event: str
-    from_status: TenantStatus | None
+    from_status: TenantStatus
     to_status: TenantStatus
+    session_state: SessionState
+    worker_status: WorkerStatus
     reason: Reason
     detail: str
     actor: str
@@ -72,7 +88,7 @@ async def list_logs(call: Call[NoBody, PageQuery]) -> LogPageView:
         call.tenant_id, limit=call.query.limit, before=call.query.before
     )
     return LogPageView(
-        tenant_id=call.tenant_id, items=[_log_view(r) for r in page.records], next=page.next
+        tenant_id=call.tenant_id, items=[_log_view(row) for row in page.rows], next=page.next
     )
 
 
@@ -81,34 +97,38 @@ async def list_events(call: Call[NoBody, PageQuery]) -> EventPageView:
         call.tenant_id, limit=call.query.limit, before=call.query.before
     )
     return EventPageView(
-        tenant_id=call.tenant_id, items=[_event_view(r) for r in page.records], next=page.next
+        tenant_id=call.tenant_id, items=[_event_view(row) for row in page.rows], next=page.next
     )
 
 
-def _log_view(record: LogRecord) -> LogView:
+def _log_view(row: LogRow) -> LogView:
     return LogView(
-        id=record.log_id,
-        direction=record.direction,
-        from_number=record.from_number,
-        to_number=record.to_number,
-        type=record.kind,
-        message_text=record.text,
-        status=record.status,
-        wa_message_id=record.wa_message_id,
-        created_at=record.created_at,
+        id=row.log_id,
+        direction=row.direction,
+        from_number=row.from_number,
+        to_number=row.to_number,
+        type=row.kind,
+        message_text=row.text,
+        status=row.status,
+        wa_message_id=row.wa_message_id,
+        wa_timestamp=row.sent_at,
+        conversation_id=row.conversation_id,
+        created_at=row.created_at,
     )
 
 
-def _event_view(record: EventRecord) -> EventView:
+def _event_view(row: EventRow) -> EventView:
     return EventView(
-        id=record.event_id,
-        event=record.event,
-        from_status=record.from_status,
-        to_status=record.to_status,
-        reason=record.reason,
-        detail=record.detail,
-        actor=record.actor,
-        created_at=record.at,
+        id=str(row.event_id),
+        event=row.event,
+        from_status=row.from_status,
+        to_status=row.to_status,
+        session_state=row.session,
+        worker_status=row.worker,
+        reason=row.reason,
+        detail=row.detail,
+        actor=row.actor,
+        created_at=row.at,
     )
 
 

@@ -8,6 +8,7 @@ anyway, because a new code does not always come with a new state.
 import asyncio
 import base64
 import binascii
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -16,10 +17,10 @@ from pydantic import BaseModel, Field
 
 from flowhq.admin.inputs import NoBody, Query
 from flowhq.admin.polling import CLOSING, wait_or_close
-from flowhq.admin.ports import PairingRecord
 from flowhq.admin.problems import WRONG_STATE
 from flowhq.admin.routes import Call, Route, reply
 from flowhq.bot.lifecycle import NEXT_ACTION
+from flowhq.db.sessions import SessionRow
 from flowhq.errors import WrongStateError
 from flowhq.model import Reason, SessionState
 
@@ -58,44 +59,43 @@ QrCall = Call[NoBody, QrQuery]
 
 async def get_qr(call: QrCall) -> web.Response:
     """The present code; 409 instead of a picture or text that does not exist."""
-    pairing = await _wait_for_code(call)
+    session = await _wait_for_code(call)
     match _format(call):
         case QrFormat.JSON:
-            return reply(await _view(call, pairing), headers={"Vary": "Accept"})
+            return reply(await _view(call, session), headers={"Vary": "Accept"})
         case QrFormat.PNG:
-            picture = _picture(pairing.qr_data_url)
+            picture = _picture(session.last_qr)
             if picture is None:
                 raise await _no_code(call)
             return web.Response(body=picture, content_type="image/png", headers={"Vary": "Accept"})
         case QrFormat.RAW:
-            if pairing.qr_text is None:
+            if session.last_qr_text is None:
                 raise await _no_code(call)
-            return web.Response(text=pairing.qr_text, content_type="text/plain")
+            return web.Response(text=session.last_qr_text, content_type="text/plain")
 
 
-async def _wait_for_code(call: QrCall) -> PairingRecord:
+async def _wait_for_code(call: QrCall) -> SessionRow:
     clock = call.deps.clock
     deadline = clock.monotonic() + call.query.wait
     while True:
-        pairing = await _pairing(call)
+        session = await _session(call)
         left_s = deadline - clock.monotonic()
-        if pairing.qr_data_url is not None or pairing.state is SessionState.CONNECTED:
-            return pairing
+        if session.last_qr is not None or session.state is SessionState.CONNECTED:
+            return session
         if left_s <= 0 or _gone(call.request):
-            return pairing
+            return session
         if not await _news(call, min(left_s, LOOK_AGAIN_S)):
-            return pairing
+            return session
 
 
-async def _pairing(call: QrCall) -> PairingRecord:
+async def _session(call: QrCall) -> SessionRow:
     """What is stored, without a code that is no longer on show."""
-    stored = await call.deps.store.fetch_pairing(call.tenant_id)
-    on_show = stored.state is SessionState.QR_READY and (
-        stored.expires_at is None or call.deps.clock.now() <= stored.expires_at + EXPIRY_GRACE
-    )
-    if on_show:
+    stored = await call.deps.store.fetch_session(call.tenant_id)
+    expires_at = stored.last_qr_expires_at
+    expired = expires_at is not None and call.deps.clock.now() > expires_at + EXPIRY_GRACE
+    if stored.state is SessionState.QR_READY and not expired:
         return stored
-    return PairingRecord(state=stored.state, qr_data_url=None, qr_text=None, expires_at=None)
+    return replace(stored, last_qr=None, last_qr_text=None, last_qr_expires_at=None)
 
 
 async def _news(call: QrCall, seconds: float) -> bool:
@@ -111,7 +111,7 @@ def _gone(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-async def _view(call: QrCall, pairing: PairingRecord) -> QrView:
+async def _view(call: QrCall, session: SessionRow) -> QrView:
     snapshot = call.deps.fleet.snapshot(call.tenant_id)
     if snapshot is not None:
         reason, next_action = snapshot.reason, snapshot.next_action
@@ -119,16 +119,16 @@ async def _view(call: QrCall, pairing: PairingRecord) -> QrView:
         stored = await call.deps.store.fetch_tenant(call.tenant_id)
         reason, next_action = stored.reason, NEXT_ACTION[stored.reason]
     return QrView(
-        state=pairing.state,
-        qr=pairing.qr_data_url,
-        expires_at=pairing.expires_at,
+        state=session.state,
+        qr=session.last_qr,
+        expires_at=session.last_qr_expires_at,
         reason=reason,
         next_action=next_action,
     )
 
 
 async def _no_code(call: QrCall) -> WrongStateError:
-    view = await _view(call, await _pairing(call))
+    view = await _view(call, await _session(call))
     return WrongStateError(
         f"No code is on show: the session is {view.state} ({view.reason}).",
         next_step=view.next_action,

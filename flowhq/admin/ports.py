@@ -3,27 +3,18 @@
 The supervisor is a neighbour that this package must not import: it satisfies `Fleet` by shape.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from flowhq.clock import Clock
 from flowhq.config import AdminSettings
-from flowhq.model import (
-    DesiredState,
-    Direction,
-    Language,
-    MessageKind,
-    MessageStatus,
-    Reason,
-    SessionState,
-    TemplateType,
-    TenantId,
-    TenantSnapshot,
-    TenantStatus,
-    WorkerStatus,
-)
+from flowhq.db.logs import LogPage
+from flowhq.db.sessions import SessionRow
+from flowhq.db.states import EventPage
+from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
+from flowhq.model import TenantId, TenantSnapshot
 
 
 class Fleet(Protocol):
@@ -74,138 +65,42 @@ class Fleet(Protocol):
         ...
 
 
-# -- what is stored --------------------------------------------------------------------------------
-
-RecordT = TypeVar("RecordT", covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[RecordT]):
-    """One page; ``next`` is the opaque place where the next one begins, None after the last."""
-
-    records: Sequence[RecordT]
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class TenantRecord:
-    """A tenant as it is stored, with its configuration, session and worker."""
-
-    tenant_id: TenantId
-    name: str
-    phone_number: str
-    status: TenantStatus
-    desired: DesiredState
-    reason: Reason
-    paused: bool
-    template: TemplateType
-    business_name: str
-    language: Language
-    timezone: str
-    hours: Mapping[str, Any] | None
-    details: Mapping[str, Any]
-    session_state: SessionState
-    last_seen_at: datetime | None
-    paired_at: datetime | None
-    worker_name: str
-    worker_status: WorkerStatus
-    last_error: str | None
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class PairingRecord:
-    """The pairing side of a tenant. ``qr_data_url`` is a PNG, ``qr_text`` what it encodes."""
-
-    state: SessionState
-    qr_data_url: str | None
-    qr_text: str | None
-    expires_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """One message of the ledger."""
-
-    log_id: str
-    direction: Direction
-    from_number: str
-    to_number: str
-    kind: MessageKind
-    text: str
-    status: MessageStatus
-    wa_message_id: str | None
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord:
-    """One change of a tenant's state."""
-
-    event_id: str
-    event: str
-    from_status: TenantStatus | None
-    to_status: TenantStatus
-    reason: Reason
-    detail: str
-    actor: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class TenantFields:
-    """Everything an operator sets of a tenant. ``hours`` None is always open."""
-
-    name: str
-    phone_number: str
-    template: TemplateType
-    business_name: str
-    language: Language
-    timezone: str
-    hours: Mapping[str, Any] | None
-    details: Mapping[str, Any]
-
-
 class Store(Protocol):
     """The stored side. StoreUnavailableError when the database is away: nothing was changed.
 
     An unknown tenant is NotFoundError, a phone number in use AlreadyExistsError with the field
-    ``phone_number``, a place that is not one of ours InvalidInputError with the field of the
-    parameter.
+    ``phone_number``, a place that is not one of ours InvalidInputError with the parameter's name.
     """
 
     async def ping(self) -> None: ...
 
-    async def create_tenant(self, fields: TenantFields) -> TenantRecord:
+    async def create_tenant(self, new: NewTenant) -> TenantRow:
         """Tenant, configuration, session and worker in one transaction."""
         ...
 
-    async def fetch_tenant(self, tenant_id: TenantId) -> TenantRecord: ...
+    async def fetch_tenant(self, tenant_id: TenantId) -> TenantRow: ...
 
-    async def list_tenants(self, *, limit: int, after: str | None) -> Page[TenantRecord]:
+    async def list_tenants(self, *, limit: int, after: str | None) -> TenantPage:
         """Newest first."""
         ...
 
-    async def update_tenant(self, tenant_id: TenantId, changes: Mapping[str, Any]) -> TenantRecord:
-        """``changes`` by the names of TenantFields; what is not named stays."""
+    async def update_tenant(self, tenant_id: TenantId, changes: Mapping[str, Any]) -> TenantRow:
+        """``changes`` by the names of NewTenant; what is not named stays."""
         ...
 
     async def delete_tenant(self, tenant_id: TenantId) -> None:
         """The tenant and every row of it."""
         ...
 
-    async def fetch_pairing(self, tenant_id: TenantId) -> PairingRecord: ...
+    async def fetch_session(self, tenant_id: TenantId) -> SessionRow: ...
 
-    async def list_logs(
-        self, tenant_id: TenantId, *, limit: int, before: str | None
-    ) -> Page[LogRecord]:
+    async def list_logs(self, tenant_id: TenantId, *, limit: int, before: str | None) -> LogPage:
         """Newest first."""
         ...
 
     async def list_events(
         self, tenant_id: TenantId, *, limit: int, before: str | None
-    ) -> Page[EventRecord]:
+    ) -> EventPage:
         """Newest first."""
         ...
 

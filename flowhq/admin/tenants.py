@@ -15,12 +15,12 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from flowhq.admin.inputs import Input, Name, NoBody, NoQuery, Query, checked, converted
 from flowhq.admin.phone import to_e164
-from flowhq.admin.ports import TenantFields, TenantRecord
 from flowhq.admin.problems import ALREADY_EXISTS
 from flowhq.admin.routes import Call, Route, reply
 from flowhq.bot.hours import parse_hours, parse_timezone
 from flowhq.bot.lifecycle import NEXT_ACTION
 from flowhq.bot.profile import parse_profile
+from flowhq.db.tenants import NewTenant, TenantRow
 from flowhq.model import (
     DesiredState,
     Language,
@@ -120,7 +120,10 @@ class WorkerStateView(BaseModel):
 
 
 class TenantView(BaseModel):
-    """One tenant: what was set, what is wanted, what is observed, and what to do next."""
+    """One tenant: what was set, what is wanted, what is observed, and what to do next.
+
+    ``config`` is null only if its row was removed by hand.
+    """
 
     id: UUID
     name: str
@@ -131,7 +134,7 @@ class TenantView(BaseModel):
     reason: Reason
     next_action: str
     detail: str
-    config: ConfigView
+    config: ConfigView | None
     session: SessionView
     worker: WorkerStateView
     created_at: datetime
@@ -145,40 +148,46 @@ class TenantPageView(BaseModel):
     next: str | None
 
 
-def tenant_view(record: TenantRecord, seen: TenantSnapshot | None) -> TenantView:
+def tenant_view(row: TenantRow, seen: TenantSnapshot | None) -> TenantView:
     """The view of a tenant; ``seen`` is what the fleet observes, None for one never started."""
-    reason = seen.reason if seen else record.reason
+    reason = seen.reason if seen else row.reason
     return TenantView(
-        id=record.tenant_id,
-        name=record.name,
-        phone_number=record.phone_number,
-        status=seen.status if seen else record.status,
-        desired_state=seen.desired if seen else record.desired,
-        paused=seen.paused if seen else record.paused,
+        id=row.tenant_id,
+        name=row.name,
+        phone_number=row.phone_number,
+        status=seen.status if seen else row.status,
+        desired_state=seen.desired if seen else row.desired,
+        paused=seen.paused if seen else row.paused_at is not None,
         reason=reason,
         next_action=seen.next_action if seen else NEXT_ACTION[reason],
-        detail=seen.detail if seen else "",
-        config=ConfigView(
-            template_type=record.template,
-            business_name=record.business_name,
-            language=record.language,
-            timezone=record.timezone,
-            hours_json=dict(record.hours) if record.hours is not None else None,
-            details=dict(record.details),
-        ),
+        detail=seen.detail if seen else row.detail,
+        config=_config_view(row),
         session=SessionView(
-            state=seen.session if seen else record.session_state,
-            paired_at=record.paired_at,
-            last_seen_at=(seen.last_seen_at if seen else None) or record.last_seen_at,
+            state=seen.session if seen else row.session_state,
+            paired_at=row.paired_at,
+            last_seen_at=(seen.last_seen_at if seen else None) or row.last_seen_at,
         ),
         worker=WorkerStateView(
-            name=record.worker_name,
-            status=seen.worker if seen else record.worker_status,
-            last_error=record.last_error,
-            restarts=seen.restarts if seen else 0,
+            name=row.worker_name,
+            status=seen.worker if seen else row.worker_status,
+            last_error=row.last_error,
+            restarts=seen.restarts if seen else row.restarts,
         ),
-        created_at=record.created_at,
-        updated_at=record.updated_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _config_view(row: TenantRow) -> ConfigView | None:
+    if row.template is None or row.language is None:
+        return None
+    return ConfigView(
+        template_type=row.template,
+        business_name=row.business_name or "",
+        language=row.language,
+        timezone=row.timezone or "",
+        hours_json=None if row.hours is None else dict(row.hours),
+        details=dict(row.details or {}),
     )
 
 
@@ -187,8 +196,8 @@ def tenant_view(record: TenantRecord, seen: TenantSnapshot | None) -> TenantView
 
 async def create_tenant(call: Call[CreateTenant, NoQuery]) -> web.Response:
     body = call.body
-    record = await call.deps.store.create_tenant(
-        TenantFields(
+    row = await call.deps.store.create_tenant(
+        NewTenant(
             name=body.name,
             phone_number=body.phone_number,
             template=body.template_type,
@@ -199,32 +208,32 @@ async def create_tenant(call: Call[CreateTenant, NoQuery]) -> web.Response:
             details=body.details,
         )
     )
-    view = tenant_view(record, call.deps.fleet.snapshot(record.tenant_id))
-    location = {"Location": f"/admin/tenants/{record.tenant_id}"}
+    view = tenant_view(row, call.deps.fleet.snapshot(row.tenant_id))
+    location = {"Location": f"/admin/tenants/{row.tenant_id}"}
     return reply(view, HTTPStatus.CREATED, location)
 
 
 async def list_tenants(call: Call[NoBody, TenantsQuery]) -> TenantPageView:
     page = await call.deps.store.list_tenants(limit=call.query.limit, after=call.query.after)
     seen = call.deps.fleet.snapshots()
-    items = [tenant_view(record, seen.get(record.tenant_id)) for record in page.records]
+    items = [tenant_view(row, seen.get(row.tenant_id)) for row in page.rows]
     return TenantPageView(items=items, next=page.next)
 
 
 async def get_tenant(call: Call[NoBody, NoQuery]) -> TenantView:
-    record = await call.deps.store.fetch_tenant(call.tenant_id)
-    return tenant_view(record, call.deps.fleet.snapshot(call.tenant_id))
+    row = await call.deps.store.fetch_tenant(call.tenant_id)
+    return tenant_view(row, call.deps.fleet.snapshot(call.tenant_id))
 
 
 async def change_tenant(call: Call[ChangeTenant, NoQuery]) -> TenantView:
     given = call.body.model_dump(exclude_unset=True)
     changes = {RENAMED.get(name, name): value for name, value in given.items()}
     if not changes:
-        record = await call.deps.store.fetch_tenant(call.tenant_id)
+        row = await call.deps.store.fetch_tenant(call.tenant_id)
     else:
-        record = await call.deps.store.update_tenant(call.tenant_id, changes)
+        row = await call.deps.store.update_tenant(call.tenant_id, changes)
         await call.deps.fleet.reload(call.tenant_id)
-    return tenant_view(record, call.deps.fleet.snapshot(call.tenant_id))
+    return tenant_view(row, call.deps.fleet.snapshot(call.tenant_id))
 
 
 async def delete_tenant(call: Call[NoBody, NoQuery]) -> web.Response:

@@ -7,14 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from flowhq.admin.ports import (
-    EventRecord,
-    LogRecord,
-    Page,
-    PairingRecord,
-    TenantFields,
-    TenantRecord,
-)
+from flowhq.db.logs import LogPage, LogRow
+from flowhq.db.sessions import SessionRow
+from flowhq.db.states import EventPage
+from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
 from flowhq.errors import (
     AlreadyExistsError,
     FlowHQError,
@@ -31,105 +27,124 @@ from flowhq.model import (
     TenantStatus,
     WorkerStatus,
 )
+from flowhq.qr import png_data_url
 
 
 class FakeStore:
     """Tenants in a dictionary; ``failure`` is raised by every call while it is set."""
 
     def __init__(self) -> None:
-        self.tenants: dict[TenantId, TenantRecord] = {}
-        self.pairings: dict[TenantId, PairingRecord] = {}
-        self.logs: dict[TenantId, list[LogRecord]] = {}
+        self.tenants: dict[TenantId, TenantRow] = {}
+        self.sessions: dict[TenantId, SessionRow] = {}
+        self.logs: dict[TenantId, list[LogRow]] = {}
         self.failure: BaseException | None = None
 
     async def ping(self) -> None:
         self._fail()
 
-    async def create_tenant(self, fields: TenantFields) -> TenantRecord:
+    async def create_tenant(self, new: NewTenant) -> TenantRow:
         self._fail()
-        self._refuse_phone(fields.phone_number, None)
+        self._refuse_phone(new.phone_number, None)
         now = datetime.now(UTC)
         tenant_id = TenantId(uuid4())
-        record = TenantRecord(
+        row = TenantRow(
             tenant_id=tenant_id,
-            name=fields.name,
-            phone_number=fields.phone_number,
+            name=new.name,
+            phone_number=new.phone_number,
             status=TenantStatus.NEW,
             desired=DesiredState.STOPPED,
             reason=Reason.NOT_STARTED,
-            paused=False,
-            template=fields.template,
-            business_name=fields.business_name,
-            language=fields.language,
-            timezone=fields.timezone,
-            hours=fields.hours,
-            details=fields.details,
+            detail="",
+            paused_at=None,
+            template=new.template,
+            business_name=new.business_name,
+            language=new.language,
+            timezone=new.timezone,
+            hours=new.hours,
+            details=new.details,
             session_state=SessionState.DISCONNECTED,
             last_seen_at=None,
             paired_at=None,
             worker_name=f"worker-{tenant_id}",
             worker_status=WorkerStatus.STOPPED,
             last_error=None,
+            restarts=0,
+            started_at=None,
             created_at=now,
             updated_at=now,
         )
-        self.tenants[tenant_id] = record
-        self.pairings[tenant_id] = PairingRecord(SessionState.DISCONNECTED, None, None, None)
-        return record
+        self.tenants[tenant_id] = row
+        self.sessions[tenant_id] = session_row(SessionState.DISCONNECTED)
+        return row
 
-    async def fetch_tenant(self, tenant_id: TenantId) -> TenantRecord:
+    async def fetch_tenant(self, tenant_id: TenantId) -> TenantRow:
         self._fail()
         if tenant_id not in self.tenants:
             raise NotFoundError(f"There is no tenant {tenant_id}.")
         return self.tenants[tenant_id]
 
-    async def list_tenants(self, *, limit: int, after: str | None) -> Page[TenantRecord]:
+    async def list_tenants(self, *, limit: int, after: str | None) -> TenantPage:
         self._fail()
-        records = sorted(self.tenants.values(), key=lambda r: r.created_at, reverse=True)
-        return _page(records, limit, after, "after")
+        rows = sorted(self.tenants.values(), key=lambda row: row.created_at, reverse=True)
+        return TenantPage(*_page(rows, limit, after, "after"))
 
-    async def update_tenant(self, tenant_id: TenantId, changes: Mapping[str, Any]) -> TenantRecord:
-        record = await self.fetch_tenant(tenant_id)
+    async def update_tenant(self, tenant_id: TenantId, changes: Mapping[str, Any]) -> TenantRow:
+        row = await self.fetch_tenant(tenant_id)
         self._refuse_phone(changes.get("phone_number"), tenant_id)
-        self.tenants[tenant_id] = replace(record, **changes)
+        self.tenants[tenant_id] = replace(row, **changes)
         return self.tenants[tenant_id]
 
     async def delete_tenant(self, tenant_id: TenantId) -> None:
         await self.fetch_tenant(tenant_id)
         del self.tenants[tenant_id]
 
-    async def fetch_pairing(self, tenant_id: TenantId) -> PairingRecord:
+    async def fetch_session(self, tenant_id: TenantId) -> SessionRow:
         await self.fetch_tenant(tenant_id)
-        return self.pairings[tenant_id]
+        return self.sessions[tenant_id]
 
-    async def list_logs(
-        self, tenant_id: TenantId, *, limit: int, before: str | None
-    ) -> Page[LogRecord]:
+    async def list_logs(self, tenant_id: TenantId, *, limit: int, before: str | None) -> LogPage:
         await self.fetch_tenant(tenant_id)
-        return _page(self.logs.get(tenant_id, [])[::-1], limit, before, "before")
+        return LogPage(*_page(self.logs.get(tenant_id, [])[::-1], limit, before, "before"))
 
     async def list_events(
         self, tenant_id: TenantId, *, limit: int, before: str | None
-    ) -> Page[EventRecord]:
+    ) -> EventPage:
         await self.fetch_tenant(tenant_id)
-        return _page([], limit, before, "before")
+        return EventPage(*_page([], limit, before, "before"))
 
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
 
     def _refuse_phone(self, number: str | None, own: TenantId | None) -> None:
-        for record in self.tenants.values():
-            if record.phone_number == number and record.tenant_id != own:
+        for row in self.tenants.values():
+            if row.phone_number == number and row.tenant_id != own:
                 raise AlreadyExistsError("The number is in use.", field="phone_number")
 
 
-def _page(records: list[Any], limit: int, place: str | None, parameter: str) -> Page[Any]:
+def session_row(
+    state: SessionState, code: str | None = None, expires_at: datetime | None = None
+) -> SessionRow:
+    return SessionRow(
+        state=state,
+        last_qr=None if code is None else png_data_url(code),
+        last_qr_text=code,
+        last_qr_expires_at=expires_at,
+        last_seen_at=None,
+        paired_at=None,
+        own_jid=None,
+        own_lid=None,
+    )
+
+
+def _page(
+    rows: list[Any], limit: int, place: str | None, parameter: str
+) -> tuple[list[Any], str | None]:
     if place is not None and not place.isdigit():
         raise InvalidInputError("is not a place of ours.", field=parameter)
     start = int(place or 0)
     end = start + limit
-    return Page(records[start:end], str(end) if end < len(records) else None)
+    return rows[start:end], str(end) if end < len(rows) else None
 
 
 class FakeFleet:

@@ -7,19 +7,18 @@ from uuid import UUID
 
 import pytest
 
-from flowhq.admin.ports import PairingRecord
 from flowhq.admin.server import AdminServer
+from flowhq.db.sessions import SessionRow
 from flowhq.model import SessionState, TenantId
-from flowhq.qr import png_data_url
-from tests.fakes.admin import FakeFleet, FakeStore
+from tests.fakes.admin import FakeFleet, FakeStore, session_row
 from tests.integration.admin.conftest import Api
 
 CODE = "2@abc,def,ghi,jkl,0"
 
 
-def shown(expires_in_s: float = 20) -> PairingRecord:
+def shown(expires_in_s: float = 20) -> SessionRow:
     expires_at = datetime.now(UTC) + timedelta(seconds=expires_in_s)
-    return PairingRecord(SessionState.QR_READY, png_data_url(CODE), CODE, expires_at)
+    return session_row(SessionState.QR_READY, CODE, expires_at)
 
 
 async def _started(api: Api) -> tuple[TenantId, str]:
@@ -30,10 +29,10 @@ async def _started(api: Api) -> tuple[TenantId, str]:
 
 async def test_the_code_comes_as_json_picture_and_text(api: Api, store: FakeStore) -> None:
     tenant_id, path = await _started(api)
-    store.pairings[tenant_id] = shown()
+    store.sessions[tenant_id] = shown()
     answer = (await api.call("GET", path)).body
     assert answer["state"] == "QR_READY"
-    assert answer["qr"] == store.pairings[tenant_id].qr_data_url
+    assert answer["qr"] == store.sessions[tenant_id].last_qr
     assert answer["expires_at"]
     assert (answer["reason"], answer["next_action"]) == ("STARTING", "Wait.")
     for picture in (
@@ -52,7 +51,7 @@ async def test_json_is_given_unless_a_picture_alone_is_asked_for(
     api: Api, store: FakeStore, accept: str
 ) -> None:
     tenant_id, path = await _started(api)
-    store.pairings[tenant_id] = shown()
+    store.sessions[tenant_id] = shown()
     answer = await api.call("GET", path, headers={"Accept": accept})
     assert answer.headers["Content-Type"].startswith("application/json")
 
@@ -78,19 +77,19 @@ async def test_a_tenant_never_started_says_what_to_do(api: Api) -> None:
 
 async def test_a_code_that_ran_out_is_not_shown(api: Api, store: FakeStore) -> None:
     tenant_id, path = await _started(api)
-    store.pairings[tenant_id] = shown(expires_in_s=-60)
+    store.sessions[tenant_id] = shown(expires_in_s=-60)
     assert (await api.call("GET", path)).body["qr"] is None
 
 
-@pytest.mark.parametrize("news", [shown(), PairingRecord(SessionState.CONNECTED, None, None, None)])
+@pytest.mark.parametrize("news", [shown(), session_row(SessionState.CONNECTED)])
 async def test_waiting_ends_with_a_code_or_a_connection(
-    api: Api, store: FakeStore, fleet: FakeFleet, news: PairingRecord
+    api: Api, store: FakeStore, fleet: FakeFleet, news: SessionRow
 ) -> None:
     tenant_id, path = await _started(api)
     waiting = asyncio.create_task(api.call("GET", path + "?wait=30"))
     done, _ = await asyncio.wait([waiting], timeout=0.2)
     assert not done
-    store.pairings[tenant_id] = news
+    store.sessions[tenant_id] = news
     fleet.observe(fleet.seen[tenant_id])
     async with asyncio.timeout(0.9):
         answer = await waiting
@@ -103,7 +102,7 @@ async def test_a_code_that_comes_without_a_new_state_is_found_too(
     tenant_id, path = await _started(api)
     waiting = asyncio.create_task(api.call("GET", path + "?wait=30&format=raw"))
     await asyncio.wait([waiting], timeout=0.2)
-    store.pairings[tenant_id] = shown()
+    store.sessions[tenant_id] = shown()
     async with asyncio.timeout(5):
         assert (await waiting).raw.decode() == CODE
 

@@ -1,0 +1,50 @@
+"""The API's store on PostgreSQL: the database's functions, gathered under one object."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowhq.db import logs, sessions, states, tenants
+from flowhq.db.pool import Database
+from flowhq.model import TenantId
+
+
+class PostgresStore:
+    """`ports.Store` on an open database, which it does not own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ping(self) -> None:
+        await self._database.ping()
+
+    async def create_tenant(self, new: tenants.NewTenant) -> tenants.TenantRow:
+        return await tenants.create_tenant(self._database, new)
+
+    async def fetch_tenant(self, tenant_id: TenantId) -> tenants.TenantRow:
+        return await tenants.fetch_tenant(self._database, tenant_id)
+
+    async def list_tenants(self, *, limit: int, after: str | None) -> tenants.TenantPage:
+        return await tenants.list_tenants(self._database, limit=limit, after=after)
+
+    async def update_tenant(
+        self, tenant_id: TenantId, changes: Mapping[str, Any]
+    ) -> tenants.TenantRow:
+        return await tenants.update_tenant(self._database, tenant_id, changes)
+
+    async def delete_tenant(self, tenant_id: TenantId) -> None:
+        await tenants.delete_tenant(self._database, tenant_id)
+
+    async def fetch_session(self, tenant_id: TenantId) -> sessions.SessionRow:
+        return await sessions.fetch_session(self._database, tenant_id)
+
+    async def list_logs(
+        self, tenant_id: TenantId, *, limit: int, before: str | None
+    ) -> logs.LogPage:
+        await self.fetch_tenant(tenant_id)
+        return await logs.fetch_logs(self._database, tenant_id, limit=limit, before=before)
+
+    async def list_events(
+        self, tenant_id: TenantId, *, limit: int, before: str | None
+    ) -> states.EventPage:
+        await self.fetch_tenant(tenant_id)
+        return await states.fetch_events(self._database, tenant_id, limit=limit, before=before)
