@@ -191,7 +191,7 @@ class EmbeddedPostgres:
                 f"initdb could not make the cluster: {self._last_words()}",
                 next_step=f"See {self.log_path}.",
             )
-        os.replace(fresh, self._data)
+        _keep(fresh, self._data)
 
     def _write_rules(self) -> None:
         """Only this operating system user, only as our superuser, only by the socket."""
@@ -317,6 +317,10 @@ async def _stop(server: "subprocess.Popen[bytes]") -> None:
     if server.poll() is None:
         server.kill()
     server.wait()
+
+
+def _keep(fresh: Path, final: Path) -> None:
+    fresh.rename(final)
 
 
 async def _poll(done: Callable[[], bool], limit_s: float) -> bool:

@@ -8,9 +8,7 @@ CREATE POLICY ops_read ON tenant_events FOR SELECT TO flowhq_ops USING (true);
 CREATE POLICY ops_read ON inbox FOR SELECT TO flowhq_ops USING (true);
 CREATE POLICY ops_read ON outbox FOR SELECT TO flowhq_ops USING (true);
 
-GRANT SELECT ON tenants, worker_processes, tenant_events TO flowhq_ops;
-GRANT SELECT (tenant_id, template_type, business_name, language, timezone)
-    ON tenant_configs TO flowhq_ops;
+GRANT SELECT ON tenants, tenant_configs, worker_processes, tenant_events TO flowhq_ops;
 GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid)
     ON whatsapp_sessions TO flowhq_ops;
 GRANT SELECT (tenant_id, state, ord, created_at) ON inbox TO flowhq_ops;
@@ -20,7 +18,7 @@ CREATE VIEW ops_tenants AS
 SELECT
     t.id, t.name, t.phone_number, t.status, t.desired_state, t.reason, t.detail, t.paused_at,
     t.created_at, t.updated_at,
-    c.template_type, c.business_name, c.language, c.timezone,
+    c.template_type, c.business_name, c.language, c.timezone, c.hours_json, c.details,
     s.state AS session_state, s.last_seen_at, s.paired_at, s.own_jid,
     w.name AS worker_name, w.status AS worker_status, w.last_error, w.restarts, w.started_at
 FROM tenants t

@@ -1,0 +1,249 @@
+"""The inbox: every message once, before anything acts on it, and one step for each.
+
+Functions on an open transaction of one tenant; ``db/ledger.py`` is their face.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from asyncpg import Record
+
+from flowhq.db import outbox
+from flowhq.db.cleaning import clean_content, clean_error, clean_id, clean_json, clean_text
+from flowhq.db.messages import addresses_of, message_from, payload_of, push_name_of, time_of
+from flowhq.db.pool import Tx
+from flowhq.model import (
+    ChatKey,
+    ConversationView,
+    Decision,
+    InboundMessage,
+    InboxKey,
+    InboxState,
+    Jid,
+    MessageId,
+    OutboundMessage,
+    Outcome,
+    Recorded,
+    TenantId,
+)
+
+# Spec: guarantees.md, "Order, poison, pressure, outage": 5 attempts with these waits between
+# them. More, and one bad message holds its chat for longer than the 10 minutes promised.
+ATTEMPT_WAITS_S = (2, 10, 60, 300)
+ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
+
+RECORD = """
+SELECT o_chat_key, o_fresh, o_state, o_ord FROM record_message(
+    $1::uuid, $2::boolean, $3::text, $4::text, $5::text[], $6::text, $7::text, $8::text, $9::text,
+    $10::text, $11::jsonb, $12::jsonb, $13::timestamptz, $14::text, $15::text, $16::text
+)
+"""
+
+# The inbox row is locked before the conversation, in that order everywhere; a row that another
+# caller settled meanwhile is not found.
+LOCK_STEP = """
+WITH step AS MATERIALIZED (
+    SELECT tenant_id, from_me, wa_message_id, chat_key, wa_timestamp, source::text AS source,
+        payload
+    FROM inbox
+    WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3 AND state IN ('new', 'retry')
+    FOR UPDATE
+)
+SELECT s.from_me, s.wa_message_id, s.chat_key, s.wa_timestamp, s.source, s.payload,
+    c.id AS conversation_id, c.contact_id, c.bot_state, c.bot_paused_until, c.last_outgoing_at,
+    c.last_person_message_at, coalesce(k.name, k.push_name, '') AS contact_name,
+    coalesce(k.phone_number, '') AS phone, k.opted_out_at IS NOT NULL AS opted_out
+FROM step s
+JOIN conversations c ON c.tenant_id = s.tenant_id AND c.chat_key = s.chat_key
+JOIN contacts k ON k.tenant_id = c.tenant_id AND k.id = c.contact_id
+FOR NO KEY UPDATE OF c, k
+"""
+
+# One statement: the mark, the responder's memory, the opt-out.
+SETTLE_STEP = """
+WITH marked AS (
+    UPDATE inbox SET state = $4::text::inbox_state, reason = $5, payload = NULL, error = NULL,
+        next_at = NULL, done_at = now()
+    WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3
+), remembered AS (
+    UPDATE conversations SET bot_state = coalesce($7::jsonb, bot_state)
+    WHERE tenant_id = $1 AND id = $6 AND $7::jsonb IS NOT NULL
+)
+UPDATE contacts SET opted_out_at = CASE WHEN $9::boolean THEN coalesce(opted_out_at, now()) END
+WHERE tenant_id = $1 AND id = $8 AND $9::boolean IS NOT NULL
+    AND (opted_out_at IS NOT NULL) <> $9::boolean
+"""
+
+POSTPONE = """
+UPDATE inbox SET
+    attempts = attempts + 1,
+    error = $4,
+    state = CASE WHEN attempts + 1 < $5 THEN 'retry' ELSE 'dead' END::inbox_state,
+    next_at = CASE WHEN attempts + 1 < $5 THEN now() + ($6::interval[])[attempts + 1] END,
+    done_at = CASE WHEN attempts + 1 < $5 THEN NULL ELSE now() END
+WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3 AND state IN ('new', 'retry')
+RETURNING next_at
+"""
+
+WAITING = """
+SELECT from_me, wa_message_id, chat_key, state::text AS state, ord FROM inbox
+WHERE tenant_id = $1 AND state IN ('new', 'retry')
+ORDER BY ord LIMIT $2
+"""
+
+WAITING_IN_CHAT = """
+SELECT from_me, wa_message_id, chat_key, state::text AS state, ord FROM inbox
+WHERE tenant_id = $1 AND chat_key = $3 AND state IN ('new', 'retry')
+ORDER BY ord LIMIT $2
+"""
+
+LOAD = """
+SELECT from_me, wa_message_id, wa_timestamp, source::text AS source, payload FROM inbox
+WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3
+"""
+
+SKIP = """
+UPDATE inbox i SET state = 'skipped', reason = $4, payload = NULL, next_at = NULL, done_at = now()
+FROM unnest($2::boolean[], $3::text[]) AS k (from_me, wa_message_id)
+WHERE i.tenant_id = $1 AND i.from_me = k.from_me AND i.wa_message_id = k.wa_message_id
+    AND i.state IN ('new', 'retry')
+"""
+
+CURSORS = """
+SELECT a.jid, c.last_timestamp FROM chat_aliases a
+JOIN chat_cursors c ON c.tenant_id = a.tenant_id AND c.chat_key = a.chat_key
+WHERE a.tenant_id = $1 AND a.jid = ANY ($2::text[])
+"""
+
+
+async def record(
+    tx: Tx, tenant_id: TenantId, message: InboundMessage, state: InboxState, reason: str
+) -> Recorded:
+    """One statement: ledger row, inbox row, contact, conversation, aliases and cursor."""
+    where = addresses_of(message)
+    row = await tx.fetchrow(
+        RECORD,
+        tenant_id,
+        message.from_me,
+        clean_id(message.message_id, field="message_id"),
+        where.chat,
+        where.jids,
+        where.phone,
+        where.lid,
+        push_name_of(message),
+        message.kind.value,
+        clean_text(message.text),
+        clean_content(message.content),
+        payload_of(message),
+        time_of(message),
+        message.source.value,
+        state.value,
+        clean_error(reason),
+    )
+    assert row is not None  # noqa: S101 - a function with OUT parameters always answers
+    return Recorded(
+        key=InboxKey(message.from_me, message.message_id),
+        chat_key=ChatKey(row["o_chat_key"]),
+        fresh=row["o_fresh"],
+        state=InboxState(row["o_state"]),
+        ord=row["o_ord"],
+    )
+
+
+async def process(
+    tx: Tx,
+    tenant_id: TenantId,
+    secret: bytes,
+    key: InboxKey,
+    decide: Callable[[InboundMessage, ConversationView], Decision],
+) -> list[OutboundMessage]:
+    """Lock, decide, mark, plan. () for a row that is settled or not known."""
+    row = await tx.fetchrow(LOCK_STEP, tenant_id, key.from_me, key.message_id)
+    message = message_from(row) if row is not None else None
+    if row is None or message is None:
+        return []
+    decision = decide(message, _view(row))
+    state = InboxState.DONE if decision.outcome is Outcome.DONE else InboxState.SKIPPED
+    await tx.execute(
+        SETTLE_STEP,
+        tenant_id,
+        key.from_me,
+        key.message_id,
+        state.value,
+        clean_error(decision.reason),
+        row["conversation_id"],
+        None if decision.bot_state is None else clean_json(decision.bot_state),
+        row["contact_id"],
+        decision.opted_out,
+    )
+    return await outbox.plan(
+        tx,
+        tenant_id,
+        secret,
+        outbox.Plan(ChatKey(row["chat_key"]), message.chat, key.message_id, decision.replies),
+    )
+
+
+async def postpone(tx: Tx, tenant_id: TenantId, key: InboxKey, error: str) -> datetime | None:
+    row = await tx.fetchrow(
+        POSTPONE,
+        tenant_id,
+        key.from_me,
+        key.message_id,
+        clean_error(error),
+        ATTEMPTS_MAX,
+        [timedelta(seconds=wait) for wait in ATTEMPT_WAITS_S],
+    )
+    return row["next_at"] if row is not None else None
+
+
+async def waiting(
+    tx: Tx, tenant_id: TenantId, chat_key: ChatKey | None, limit: int
+) -> list[Recorded]:
+    if chat_key is None:
+        rows = await tx.fetch(WAITING, tenant_id, limit)
+    else:
+        rows = await tx.fetch(WAITING_IN_CHAT, tenant_id, limit, chat_key)
+    return [
+        Recorded(
+            key=InboxKey(row["from_me"], MessageId(row["wa_message_id"])),
+            chat_key=ChatKey(row["chat_key"]),
+            fresh=False,
+            state=InboxState(row["state"]),
+            ord=row["ord"],
+        )
+        for row in rows
+    ]
+
+
+async def load(tx: Tx, tenant_id: TenantId, key: InboxKey) -> InboundMessage | None:
+    row = await tx.fetchrow(LOAD, tenant_id, key.from_me, key.message_id)
+    return message_from(row) if row is not None else None
+
+
+async def skip(tx: Tx, tenant_id: TenantId, keys: Sequence[InboxKey], reason: str) -> None:
+    await tx.execute(
+        SKIP,
+        tenant_id,
+        [key.from_me for key in keys],
+        [key.message_id for key in keys],
+        clean_error(reason),
+    )
+
+
+async def cursors(tx: Tx, tenant_id: TenantId, chats: Sequence[Jid]) -> dict[Jid, datetime]:
+    rows = await tx.fetch(CURSORS, tenant_id, list(chats))
+    return {Jid(row["jid"]): row["last_timestamp"] for row in rows}
+
+
+def _view(row: Record) -> ConversationView:
+    return ConversationView(
+        chat_key=ChatKey(row["chat_key"]),
+        contact_name=row["contact_name"],
+        phone=row["phone"].removeprefix("+"),
+        opted_out=row["opted_out"],
+        bot_state=row["bot_state"],
+        paused_until=row["bot_paused_until"],
+        last_outgoing_at=row["last_outgoing_at"],
+        last_person_at=row["last_person_message_at"],
+    )

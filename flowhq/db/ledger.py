@@ -1,0 +1,168 @@
+"""The durable memory of one tenant, as the bot's port Ledger asks for it, on PostgreSQL.
+
+Each method is one transaction. A StoreUnavailableError may hide a commit that did happen; this
+class remembers which steps are in doubt, so that repeating the call gives what the first one would
+have given: nothing is dropped as a duplicate of itself.
+"""
+
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from cachetools import LRUCache
+
+from flowhq.db import inbox, outbox, sessions
+from flowhq.db.pool import Database, Tx
+from flowhq.errors import StoreUnavailableError
+from flowhq.model import (
+    Ack,
+    ChatKey,
+    ConversationView,
+    Decision,
+    InboundMessage,
+    InboxKey,
+    InboxState,
+    Jid,
+    MessageId,
+    OutboundMessage,
+    OutboxId,
+    Recorded,
+    Reply,
+    TenantId,
+)
+
+# Steps in doubt at one time: a lane of 50 for a few chats, and the pump. Forgetting one costs a
+# message its answer until the next start.
+DOUBTS_MAX = 1_000
+
+Decide = Callable[[InboundMessage, ConversationView], Decision]
+
+
+class PostgresLedger:
+    """Bound to one tenant: no method takes another's id, and row-level security holds it too.
+
+    ``key`` is the tenant's own (installation.tenant_key). ``epoch`` names the runner's start in
+    the rows that it marks as being sent.
+    """
+
+    def __init__(
+        self, database: Database, tenant_id: TenantId, key: bytes, *, epoch: int = 0
+    ) -> None:
+        self.tenant_id = tenant_id
+        self._database = database
+        self._secret = key
+        self._epoch = epoch
+        self._doubts: LRUCache[Hashable, None] = LRUCache(DOUBTS_MAX)
+
+    # -- incoming -------------------------------------------------------------------------------
+
+    async def record(
+        self, message: InboundMessage, *, state: InboxState, reason: str = ""
+    ) -> Recorded:
+        step = ("record", message.from_me, message.message_id)
+        async with self._step(step) as (tx, repeated):
+            recorded = await inbox.record(tx, self.tenant_id, message, state, reason)
+        return replace(recorded, fresh=recorded.fresh or repeated)
+
+    async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
+        async with self._step(("process", key)) as (tx, repeated):
+            planned = await inbox.process(tx, self.tenant_id, self._secret, key, decide)
+            if repeated and not planned:
+                planned = await outbox.planned_for(tx, self.tenant_id, key.message_id)
+        return planned
+
+    async def postpone(self, key: InboxKey, *, error: str) -> datetime | None:
+        async with self._tx() as tx:
+            return await inbox.postpone(tx, self.tenant_id, key, error)
+
+    async def waiting(self, chat_key: ChatKey | None, *, limit: int) -> Sequence[Recorded]:
+        async with self._tx() as tx:
+            return await inbox.waiting(tx, self.tenant_id, chat_key, limit)
+
+    async def load(self, key: InboxKey) -> InboundMessage | None:
+        async with self._tx() as tx:
+            return await inbox.load(tx, self.tenant_id, key)
+
+    async def skip(self, keys: Sequence[InboxKey], *, reason: str) -> None:
+        async with self._tx() as tx:
+            await inbox.skip(tx, self.tenant_id, keys, reason)
+
+    async def cursor(self, chats: Sequence[Jid]) -> dict[Jid, datetime]:
+        async with self._tx() as tx:
+            return await inbox.cursors(tx, self.tenant_id, chats)
+
+    # -- outgoing -------------------------------------------------------------------------------
+
+    async def notify(
+        self, chat_key: ChatKey, to: Jid, *, cause: str, reply: Reply
+    ) -> Sequence[OutboundMessage]:
+        wanted = outbox.Plan(chat_key, to, cause, (reply,))
+        async with self._step(("notify", cause)) as (tx, repeated):
+            planned = await outbox.plan(tx, self.tenant_id, self._secret, wanted)
+            if repeated and not planned:
+                planned = await outbox.planned_for(tx, self.tenant_id, cause)
+        return planned
+
+    async def unsettled(self) -> Sequence[OutboundMessage]:
+        async with self._tx() as tx:
+            return await outbox.unsettled(tx, self.tenant_id)
+
+    async def mark_sending(self, outbox_id: OutboxId) -> bool:
+        async with self._tx() as tx:
+            return await outbox.mark_sending(tx, self.tenant_id, outbox_id, self._epoch)
+
+    async def mark_accepted(self, outbox_id: OutboxId, ack: Ack) -> None:
+        async with self._tx() as tx:
+            await outbox.mark_accepted(tx, self.tenant_id, outbox_id, ack)
+
+    async def mark_unknown(self, outbox_id: OutboxId, *, error: str) -> None:
+        async with self._tx() as tx:
+            await outbox.mark_unknown(tx, self.tenant_id, outbox_id, error)
+
+    async def mark_failed(self, outbox_id: OutboxId, *, error: str, retry: bool) -> datetime | None:
+        async with self._tx() as tx:
+            return await outbox.mark_failed(tx, self.tenant_id, outbox_id, error, retry=retry)
+
+    async def acknowledge(self, ids: Sequence[MessageId], ack: Ack) -> None:
+        async with self._tx() as tx:
+            await outbox.acknowledge(tx, self.tenant_id, ids, ack)
+
+    async def known_own(self, message_id: MessageId) -> OutboxId | None:
+        async with self._tx() as tx:
+            return await outbox.find_own(tx, self.tenant_id, message_id)
+
+    # -- the pairing ----------------------------------------------------------------------------
+
+    async def save_qr(self, *, text: str, data_url: str, expires_at: datetime | None) -> None:
+        async with self._tx() as tx:
+            await sessions.save_qr(tx, self.tenant_id, text, data_url, expires_at)
+
+    async def save_identity(self, *, phone: str, lid: str) -> datetime:
+        async with self._tx() as tx:
+            return await sessions.save_identity(tx, self.tenant_id, phone, lid)
+
+    async def forget_pairing(self) -> None:
+        async with self._tx() as tx:
+            await sessions.forget_pairing(tx, self.tenant_id)
+
+    async def touch(self) -> datetime:
+        async with self._tx() as tx:
+            return await sessions.touch(tx, self.tenant_id)
+
+    @asynccontextmanager
+    async def _tx(self) -> AsyncIterator[Tx]:
+        async with self._database.tenant(self.tenant_id) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def _step(self, step: Hashable) -> AsyncIterator[tuple[Tx, bool]]:
+        """A transaction whose commit may be uncertain, and whether it was so the last time."""
+        repeated = step in self._doubts
+        try:
+            async with self._tx() as tx:
+                yield tx, repeated
+        except StoreUnavailableError:
+            self._doubts[step] = None
+            raise
+        self._doubts.pop(step, None)

@@ -1,0 +1,278 @@
+"""The outbox: what is to be sent, planned once, and how far each message has come.
+
+Functions on an open transaction of one tenant; ``db/ledger.py`` is their face. Each row has its
+row in ``message_logs`` (log_id, log_at), whose status follows.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from asyncpg import Record
+
+from flowhq.db.cleaning import clean_error, clean_id, clean_text
+from flowhq.db.pool import Tx
+from flowhq.model import (
+    Ack,
+    ChatKey,
+    Jid,
+    MessageId,
+    MessageStatus,
+    OutboundMessage,
+    OutboxId,
+    OutboxState,
+    Reply,
+    TenantId,
+)
+
+# Spec: guarantees.md; the same ladder as the inbox's.
+ATTEMPT_WAITS_S = (2, 10, 60, 300)
+ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
+# The shape of the ids that WhatsApp's own clients choose: this prefix and 9 bytes in hex.
+CLIENT_ID_PREFIX = "3EB0"
+CLIENT_ID_BYTES = 9
+# Also bounds what one call brings into memory; the bot's own queues are far smaller.
+UNSETTLED_MAX = 10_000
+
+# Rows that exist keep their first text: planning again plans nothing.
+PLAN = """
+WITH wanted AS (
+    SELECT p.part, p.client_id, p.text, p.intent, p.next_at, gen_random_uuid() AS log_id
+    FROM unnest($5::int[], $6::text[], $7::text[], $8::text[], $9::timestamptz[])
+        AS p (part, client_id, text, intent, next_at)
+), place AS (
+    SELECT c.id AS conversation_id, c.chat_key, k.phone_number AS them
+    FROM chat_aliases a
+    JOIN conversations c ON c.tenant_id = a.tenant_id AND c.chat_key = a.chat_key
+    JOIN contacts k ON k.tenant_id = c.tenant_id AND k.id = c.contact_id
+    WHERE a.tenant_id = $1 AND a.jid = $2
+), planned AS (
+    INSERT INTO outbox (
+        tenant_id, chat_key, to_jid, cause, part, client_id, body, intent, next_at, log_id, log_at
+    )
+    SELECT $1, coalesce((SELECT chat_key FROM place), $2), $3, $4, w.part, w.client_id,
+        jsonb_build_object('text', w.text), w.intent, coalesce(w.next_at, now()), w.log_id, now()
+    FROM wanted w ORDER BY w.part
+    ON CONFLICT (tenant_id, cause, part) DO NOTHING
+    RETURNING id, chat_key, to_jid, part, client_id, body, state, attempts, next_at, planned_at,
+        log_id
+), logged AS (
+    INSERT INTO message_logs (
+        id, tenant_id, direction, from_number, to_number, message_text, wa_message_id,
+        created_at, conversation_id, status
+    )
+    SELECT p.log_id, $1, 'OUT', t.phone_number, coalesce((SELECT them FROM place), $3),
+        p.body ->> 'text', p.client_id, now(), (SELECT conversation_id FROM place), 'queued'
+    FROM planned p JOIN tenants t ON t.id = $1
+), told AS (
+    UPDATE conversations c SET
+        last_message = left(last.text, 1000), last_message_at = now(), last_outgoing_at = now()
+    FROM (SELECT body ->> 'text' AS text FROM planned ORDER BY part DESC LIMIT 1) AS last
+    WHERE c.tenant_id = $1 AND c.id = (SELECT conversation_id FROM place)
+)
+SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, next_at, planned_at
+FROM planned ORDER BY part
+"""
+
+PLANNED_FOR = """
+SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, next_at, planned_at
+FROM outbox WHERE tenant_id = $1 AND cause = $2 AND state = 'planned' ORDER BY part
+"""
+
+UNSETTLED = """
+SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, next_at, planned_at
+FROM outbox
+WHERE tenant_id = $1 AND state IN ('planned', 'sending', 'unknown')
+ORDER BY id LIMIT $2
+"""
+
+# A message that failed and is sent again is on its way again.
+MARK_SENDING = """
+WITH going AS (
+    UPDATE outbox SET state = 'sending', attempts = attempts + 1, sent_at = now(), epoch = $3
+    WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
+    RETURNING log_id, log_at
+), logged AS (
+    UPDATE message_logs l SET status = 'queued' FROM going
+    WHERE l.tenant_id = $1 AND l.id = going.log_id AND l.created_at = going.log_at
+        AND l.status = 'failed'
+)
+SELECT count(*) = 1 FROM going
+"""
+
+# Both enums are declared in the order of ascent: greatest() never goes back.
+MARK_ACCEPTED = """
+WITH accepted AS (
+    UPDATE outbox SET state = greatest(state, $3::text::outbox_state), error = NULL
+    WHERE tenant_id = $1 AND id = $2
+    RETURNING log_id, log_at
+)
+UPDATE message_logs l SET status = greatest(l.status, $4::text::message_status) FROM accepted
+WHERE l.tenant_id = $1 AND l.id = accepted.log_id AND l.created_at = accepted.log_at
+"""
+
+MARK_UNKNOWN = """
+UPDATE outbox SET state = 'unknown', error = $3
+WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
+"""
+
+MARK_FAILED = """
+WITH failed AS (
+    UPDATE outbox SET
+        error = $3,
+        state = CASE WHEN $4 AND attempts < $5 THEN 'planned' ELSE 'dead' END::outbox_state,
+        next_at = CASE WHEN $4 AND attempts < $5
+            THEN now() + ($6::interval[])[greatest(attempts, 1)] ELSE next_at END
+    WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
+    RETURNING state, next_at, log_id, log_at
+), logged AS (
+    UPDATE message_logs l SET status = greatest(l.status, 'failed') FROM failed
+    WHERE l.tenant_id = $1 AND l.id = failed.log_id AND l.created_at = failed.log_at
+        AND failed.state = 'dead'
+)
+SELECT next_at FROM failed WHERE state = 'planned'
+"""
+
+# Bot's messages are found by their outbox row, a person's by their inbox row: the ledger itself
+# is never searched by id, since that would open every day.
+ACKNOWLEDGE = """
+WITH ours AS (
+    UPDATE outbox SET state = greatest(state, coalesce($3::text::outbox_state, state))
+    WHERE tenant_id = $1 AND client_id = ANY ($2::text[])
+    RETURNING log_id, log_at
+), theirs AS (
+    SELECT log_id, log_at FROM inbox
+    WHERE tenant_id = $1 AND from_me AND wa_message_id = ANY ($2::text[])
+)
+UPDATE message_logs l SET status = greatest(l.status, $4::text::message_status)
+FROM (SELECT * FROM ours UNION ALL SELECT * FROM theirs) AS acked
+WHERE l.tenant_id = $1 AND l.id = acked.log_id AND l.created_at = acked.log_at
+    AND l.direction = 'OUT' AND l.status < $4::text::message_status
+"""
+
+FIND_OWN = "SELECT id FROM outbox WHERE tenant_id = $1 AND client_id = $2"
+
+# An ack of PENDING or ERROR proves nothing about the message: the sender looks it up.
+STATE_OF_ACK = {
+    Ack.SERVER: OutboxState.ACCEPTED,
+    Ack.DELIVERED: OutboxState.DELIVERED,
+    Ack.READ: OutboxState.READ,
+    Ack.PLAYED: OutboxState.READ,
+}
+STATUS_OF_ACK = {
+    Ack.ERROR: MessageStatus.FAILED,
+    Ack.PENDING: MessageStatus.QUEUED,
+    Ack.SERVER: MessageStatus.SENT,
+    Ack.DELIVERED: MessageStatus.DELIVERED,
+    Ack.READ: MessageStatus.READ,
+    Ack.PLAYED: MessageStatus.PLAYED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to say where, and why: ``cause`` and the place in ``replies`` name each message for
+    ever."""
+
+    chat_key: ChatKey
+    to: Jid
+    cause: str
+    replies: Sequence[Reply]
+
+
+def client_id(secret: bytes, cause: str, part: int) -> MessageId:
+    """The message id under which this part is sent, however often it is tried."""
+    digest = hmac.new(secret, f"{cause}|{part}".encode(), hashlib.sha256).digest()
+    return MessageId(CLIENT_ID_PREFIX + digest[:CLIENT_ID_BYTES].hex().upper())
+
+
+async def plan(tx: Tx, tenant_id: TenantId, secret: bytes, wanted: Plan) -> list[OutboundMessage]:
+    """The rows that are new; those planned before under the same cause and part are left out."""
+    if not wanted.replies:
+        return []
+    cause = clean_id(wanted.cause, field="cause")
+    parts = range(len(wanted.replies))
+    rows = await tx.fetch(
+        PLAN,
+        tenant_id,
+        clean_id(wanted.chat_key, field="chat_key"),
+        clean_id(wanted.to, field="to"),
+        cause,
+        list(parts),
+        [client_id(secret, cause, part) for part in parts],
+        [clean_text(reply.text) for reply in wanted.replies],
+        [clean_text(reply.intent) for reply in wanted.replies],
+        [reply.not_before for reply in wanted.replies],
+    )
+    return [_message(row) for row in rows]
+
+
+async def planned_for(tx: Tx, tenant_id: TenantId, cause: str) -> list[OutboundMessage]:
+    """What was planned under this cause and not begun."""
+    return [_message(row) for row in await tx.fetch(PLANNED_FOR, tenant_id, cause)]
+
+
+async def unsettled(tx: Tx, tenant_id: TenantId) -> list[OutboundMessage]:
+    return [_message(row) for row in await tx.fetch(UNSETTLED, tenant_id, UNSETTLED_MAX)]
+
+
+async def mark_sending(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, epoch: int) -> bool:
+    return bool(await tx.fetchval(MARK_SENDING, tenant_id, outbox_id, epoch))
+
+
+async def mark_accepted(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, ack: Ack) -> None:
+    """The call returned, so it is accepted at least, whatever ack it came with."""
+    state = STATE_OF_ACK.get(ack, OutboxState.ACCEPTED)
+    status = STATUS_OF_ACK[max(ack, Ack.PENDING)]
+    await tx.execute(MARK_ACCEPTED, tenant_id, outbox_id, state.value, status.value)
+
+
+async def mark_unknown(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, error: str) -> None:
+    await tx.execute(MARK_UNKNOWN, tenant_id, outbox_id, clean_error(error))
+
+
+async def mark_failed(
+    tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, error: str, *, retry: bool
+) -> datetime | None:
+    row = await tx.fetchrow(
+        MARK_FAILED,
+        tenant_id,
+        outbox_id,
+        clean_error(error),
+        retry,
+        ATTEMPTS_MAX,
+        [timedelta(seconds=wait) for wait in ATTEMPT_WAITS_S],
+    )
+    return row["next_at"] if row is not None else None
+
+
+async def acknowledge(tx: Tx, tenant_id: TenantId, ids: Sequence[MessageId], ack: Ack) -> None:
+    state = STATE_OF_ACK.get(ack)
+    await tx.execute(
+        ACKNOWLEDGE,
+        tenant_id,
+        [clean_text(message_id) for message_id in ids],
+        None if state is None else state.value,
+        STATUS_OF_ACK[ack].value,
+    )
+
+
+async def find_own(tx: Tx, tenant_id: TenantId, message_id: MessageId) -> OutboxId | None:
+    found = await tx.fetchval(FIND_OWN, tenant_id, clean_text(message_id))
+    return None if found is None else OutboxId(found)
+
+
+def _message(row: Record) -> OutboundMessage:
+    return OutboundMessage(
+        outbox_id=OutboxId(row["id"]),
+        chat_key=ChatKey(row["chat_key"]),
+        to=Jid(row["to_jid"]),
+        client_id=MessageId(row["client_id"]),
+        text=row["body"]["text"],
+        state=OutboxState(row["state"]),
+        attempts=row["attempts"],
+        next_at=row["next_at"],
+        planned_at=row["planned_at"],
+    )

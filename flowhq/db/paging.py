@@ -1,0 +1,40 @@
+"""Places in a list, newest first: opaque to the client, checked when they come back."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from uuid import UUID
+
+from flowhq.errors import InvalidInputError
+
+LIMIT_MAX = 1_000
+
+
+def place_of(at: datetime, row_id: UUID) -> str:
+    """The place right after this row."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()}|{row_id}".encode()).decode().rstrip("=")
+
+
+def read_place(place: str, *, field: str) -> tuple[datetime, UUID]:
+    """The row that ``place_of`` was given; InvalidInputError for anything else."""
+    try:
+        padded = place + "=" * (-len(place) % 4)
+        text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+        at_text, _, id_text = text.partition("|")
+        at = datetime.fromisoformat(at_text)
+        if at.tzinfo is None:
+            raise ValueError("a place without a time zone")
+        return at.astimezone(UTC), UUID(id_text)
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise InvalidInputError(
+            "This is not a place in the list.",
+            field=field,
+            next_step="Pass the value of next from the page before, or leave it out.",
+        ) from error
+
+
+def check_limit(limit: int) -> int:
+    """The limit itself; InvalidInputError unless it is from 1 to 1,000."""
+    if not 1 <= limit <= LIMIT_MAX:
+        raise InvalidInputError(f"The limit must be from 1 to {LIMIT_MAX}.", field="limit")
+    return limit

@@ -1,0 +1,96 @@
+"""The pairing of a tenant: its code while one is shown, its number once it is paired.
+
+Functions on an open transaction of one tenant, except ``fetch_session``. The session's state
+belongs to ``db/states.py``.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from flowhq.db.cleaning import clean_text
+from flowhq.db.pool import Database, Tx
+from flowhq.errors import NotFoundError
+from flowhq.model import SessionState, TenantId
+
+SAVE_QR = """
+UPDATE whatsapp_sessions SET last_qr = $2, last_qr_text = $3, last_qr_expires_at = $4
+WHERE tenant_id = $1
+"""
+
+SAVE_IDENTITY = """
+UPDATE whatsapp_sessions SET
+    own_jid = $2, own_lid = $3, paired_at = coalesce(paired_at, now()),
+    last_qr = NULL, last_qr_text = NULL, last_qr_expires_at = NULL
+WHERE tenant_id = $1
+RETURNING paired_at
+"""
+
+FORGET_PAIRING = """
+UPDATE whatsapp_sessions SET
+    own_jid = NULL, own_lid = NULL, paired_at = NULL,
+    last_qr = NULL, last_qr_text = NULL, last_qr_expires_at = NULL
+WHERE tenant_id = $1
+"""
+
+TOUCH = "UPDATE whatsapp_sessions SET last_seen_at = now() WHERE tenant_id = $1 RETURNING now()"
+
+FETCH_SESSION = """
+SELECT state::text AS state, last_qr, last_qr_text, last_qr_expires_at, last_seen_at, paired_at,
+    own_jid, own_lid
+FROM whatsapp_sessions WHERE tenant_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """The row of whatsapp_sessions. Whoever has the code can link a device: it never shows in a
+    repr."""
+
+    state: SessionState
+    last_qr: str | None = field(repr=False)
+    last_qr_text: str | None = field(repr=False)
+    last_qr_expires_at: datetime | None
+    last_seen_at: datetime | None
+    paired_at: datetime | None
+    own_jid: str | None
+    own_lid: str | None
+
+
+async def fetch_session(database: Database, tenant_id: TenantId) -> SessionRow:
+    """NotFoundError if there is no such tenant."""
+    async with database.tenant(tenant_id) as tx:
+        row = await tx.fetchrow(FETCH_SESSION, tenant_id)
+    if row is None:
+        raise NotFoundError(f"There is no tenant {tenant_id}.")
+    return SessionRow(**{**row, "state": SessionState(row["state"])})
+
+
+async def save_qr(
+    tx: Tx, tenant_id: TenantId, text: str, data_url: str, expires_at: datetime | None
+) -> None:
+    await tx.execute(SAVE_QR, tenant_id, clean_text(data_url), clean_text(text), expires_at)
+
+
+async def save_identity(tx: Tx, tenant_id: TenantId, phone: str, lid: str) -> datetime:
+    """``paired_at``, which the first call sets; digits in ``phone`` and ``lid``."""
+    paired_at: datetime | None = await tx.fetchval(
+        SAVE_IDENTITY,
+        tenant_id,
+        f"{clean_text(phone)}@c.us" if phone else None,
+        f"{clean_text(lid)}@lid" if lid else None,
+    )
+    if paired_at is None:
+        raise NotFoundError(f"There is no tenant {tenant_id}.")
+    return paired_at
+
+
+async def forget_pairing(tx: Tx, tenant_id: TenantId) -> None:
+    await tx.execute(FORGET_PAIRING, tenant_id)
+
+
+async def touch(tx: Tx, tenant_id: TenantId) -> datetime:
+    """The database's time, stored as ``last_seen_at``."""
+    seen_at: datetime | None = await tx.fetchval(TOUCH, tenant_id)
+    if seen_at is None:
+        raise NotFoundError(f"There is no tenant {tenant_id}.")
+    return seen_at

@@ -1,0 +1,323 @@
+"""Tenants and their one-to-one rows: made together, read together, gone together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from asyncpg import Record
+
+from flowhq.db.paging import check_limit, place_of, read_place
+from flowhq.db.pool import Database
+from flowhq.errors import InvalidInputError, MisconfiguredError, NotFoundError
+from flowhq.model import (
+    DesiredState,
+    Language,
+    Reason,
+    SessionState,
+    TemplateType,
+    TenantId,
+    TenantSpec,
+    TenantStatus,
+    WorkerStatus,
+)
+
+INSERT_TENANT = """
+WITH tenant AS (
+    INSERT INTO tenants (id, name, phone_number) VALUES ($1, $2, $3)
+), config AS (
+    INSERT INTO tenant_configs (
+        tenant_id, template_type, business_name, language, timezone, hours_json, details
+    ) VALUES ($1, $4::text::template_type, $5, $6::text::language, $7, $8, $9)
+), session AS (
+    INSERT INTO whatsapp_sessions (tenant_id) VALUES ($1)
+)
+INSERT INTO worker_processes (tenant_id) VALUES ($1)
+"""
+
+FETCH_TENANT = """
+SELECT t.id, t.name, t.phone_number, t.status::text AS status,
+    t.desired_state::text AS desired_state, t.reason, t.detail, t.paused_at, t.created_at,
+    t.updated_at, c.template_type::text AS template_type, c.business_name,
+    c.language::text AS language, c.timezone, c.hours_json, c.details,
+    s.state::text AS session_state, s.last_seen_at, s.paired_at,
+    w.name AS worker_name, w.status::text AS worker_status, w.last_error, w.restarts, w.started_at
+FROM tenants t
+LEFT JOIN tenant_configs c ON c.tenant_id = t.id
+LEFT JOIN whatsapp_sessions s ON s.tenant_id = t.id
+LEFT JOIN worker_processes w ON w.tenant_id = t.id
+WHERE t.id = $1
+"""
+
+LIST_TENANTS = """
+SELECT id, name, phone_number, status::text AS status, desired_state::text AS desired_state,
+    reason, detail, paused_at, created_at, updated_at, template_type::text AS template_type,
+    business_name, language::text AS language, timezone, hours_json, details,
+    session_state::text AS session_state, last_seen_at, paired_at, worker_name,
+    worker_status::text AS worker_status, last_error, restarts, started_at
+FROM ops_tenants
+WHERE $2::timestamptz IS NULL OR (created_at, id) < ($2, $3::uuid)
+ORDER BY created_at DESC, id DESC LIMIT $1
+"""
+
+LIST_WANTED = """
+SELECT id, name, phone_number, status::text AS status, desired_state::text AS desired_state,
+    reason, detail, paused_at, created_at, updated_at, template_type::text AS template_type,
+    business_name, language::text AS language, timezone, hours_json, details,
+    session_state::text AS session_state, last_seen_at, paired_at, worker_name,
+    worker_status::text AS worker_status, last_error, restarts, started_at
+FROM ops_tenants
+WHERE desired_state = 'RUNNING'
+ORDER BY created_at, id
+"""
+
+# What the changes do not name stays. A JSON null for the hours is stored as NULL: always open.
+UPDATE_TENANT = """
+WITH tenant AS (
+    UPDATE tenants SET
+        name = coalesce($2::jsonb ->> 'name', name),
+        phone_number = coalesce($2::jsonb ->> 'phone_number', phone_number)
+    WHERE id = $1
+    RETURNING id
+), config AS (
+    UPDATE tenant_configs SET
+        template_type = coalesce(($2::jsonb ->> 'template')::template_type, template_type),
+        business_name = coalesce($2::jsonb ->> 'business_name', business_name),
+        language = coalesce(($2::jsonb ->> 'language')::language, language),
+        timezone = coalesce($2::jsonb ->> 'timezone', timezone),
+        hours_json = CASE WHEN $2::jsonb ? 'hours'
+            THEN nullif($2::jsonb -> 'hours', 'null'::jsonb) ELSE hours_json END,
+        details = coalesce($2::jsonb -> 'details', details)
+    WHERE tenant_id = $1
+)
+SELECT count(*) FROM tenant
+"""
+
+DELETE_TENANT = "DELETE FROM tenants WHERE id = $1 RETURNING id"
+SET_DESIRED = """
+UPDATE tenants SET desired_state = $2::text::desired_state WHERE id = $1 RETURNING id
+"""
+SET_PAUSED = """
+UPDATE tenants SET paused_at = CASE WHEN $2::boolean THEN coalesce(paused_at, now()) END
+WHERE id = $1 RETURNING id
+"""
+
+CHANGEABLE = frozenset(
+    {
+        "name",
+        "phone_number",
+        "template",
+        "business_name",
+        "language",
+        "timezone",
+        "hours",
+        "details",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewTenant:
+    """What a tenant is made of; every value was checked by the caller."""
+
+    name: str
+    phone_number: str
+    business_name: str
+    template: TemplateType = TemplateType.BOOKING
+    language: Language = Language.SW
+    timezone: str = "Africa/Dar_es_Salaam"
+    hours: Mapping[str, Any] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRow:
+    """A tenant as it is stored. ``config`` and the like are None only if a row was removed by
+    hand."""
+
+    tenant_id: TenantId
+    name: str
+    phone_number: str
+    status: TenantStatus
+    desired: DesiredState
+    reason: Reason
+    detail: str
+    paused_at: datetime | None
+    template: TemplateType | None
+    business_name: str | None
+    language: Language | None
+    timezone: str | None
+    hours: Mapping[str, Any] | None
+    details: Mapping[str, Any] | None
+    session_state: SessionState
+    last_seen_at: datetime | None
+    paired_at: datetime | None
+    worker_name: str
+    worker_status: WorkerStatus
+    last_error: str | None
+    restarts: int
+    started_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPage:
+    """``next`` is to be passed as ``after`` for the page after this one; None after the last."""
+
+    rows: Sequence[TenantRow]
+    next: str | None
+
+
+async def create_tenant(database: Database, new: NewTenant) -> TenantRow:
+    """Tenant, configuration, session and worker in one transaction.
+
+    AlreadyExistsError names ``phone_number``, InvalidInputError what cannot be stored.
+    """
+    tenant_id = TenantId(uuid4())
+    _refuse_zero_bytes({"name": new.name, "business_name": new.business_name})
+    async with database.tenant(tenant_id) as tx:
+        await tx.execute(
+            INSERT_TENANT,
+            tenant_id,
+            new.name,
+            new.phone_number,
+            new.template.value,
+            new.business_name,
+            new.language.value,
+            new.timezone,
+            new.hours,
+            dict(new.details),
+        )
+        row = await tx.fetchrow(FETCH_TENANT, tenant_id)
+    return _row(row, tenant_id)
+
+
+async def find_tenant(database: Database, tenant_id: TenantId) -> TenantRow | None:
+    async with database.tenant(tenant_id) as tx:
+        row = await tx.fetchrow(FETCH_TENANT, tenant_id)
+    return None if row is None else _row(row, tenant_id)
+
+
+async def fetch_tenant(database: Database, tenant_id: TenantId) -> TenantRow:
+    """NotFoundError if there is none."""
+    async with database.tenant(tenant_id) as tx:
+        return _row(await tx.fetchrow(FETCH_TENANT, tenant_id), tenant_id)
+
+
+async def list_tenants(database: Database, *, limit: int, after: str | None = None) -> TenantPage:
+    """All tenants, newest first. InvalidInputError names ``limit`` or ``after``."""
+    wanted = check_limit(limit) + 1
+    place = (None, None) if after is None else read_place(after, field="after")
+    async with database.ops() as tx:
+        found = await tx.fetch(LIST_TENANTS, wanted, *place)
+    rows = [_row(row, row["id"]) for row in found[:limit]]
+    more = len(found) > limit
+    return TenantPage(rows, place_of(rows[-1].created_at, rows[-1].tenant_id) if more else None)
+
+
+async def list_wanted(database: Database) -> list[TenantRow]:
+    """Every tenant that is to run, the oldest first."""
+    async with database.ops() as tx:
+        return [_row(row, row["id"]) for row in await tx.fetch(LIST_WANTED)]
+
+
+async def update_tenant(
+    database: Database, tenant_id: TenantId, changes: Mapping[str, Any]
+) -> TenantRow:
+    """``changes`` by the names of NewTenant's fields; what is not named stays.
+
+    NotFoundError, AlreadyExistsError (``phone_number``), InvalidInputError (an unknown name).
+    """
+    for name in changes:
+        if name not in CHANGEABLE:
+            raise InvalidInputError(f"{name} cannot be changed.", field=name)
+    _refuse_zero_bytes(changes)
+    async with database.tenant(tenant_id) as tx:
+        await tx.fetchval(UPDATE_TENANT, tenant_id, dict(changes))
+        return _row(await tx.fetchrow(FETCH_TENANT, tenant_id), tenant_id)
+
+
+async def delete_tenant(database: Database, tenant_id: TenantId) -> None:
+    """The tenant and every row of it; NotFoundError if there is none."""
+    await _change(database, tenant_id, DELETE_TENANT)
+
+
+async def set_desired(database: Database, tenant_id: TenantId, desired: DesiredState) -> None:
+    """What the operator wants; the observed state is not touched."""
+    await _change(database, tenant_id, SET_DESIRED, desired.value)
+
+
+async def set_paused(database: Database, tenant_id: TenantId, paused: bool) -> None:
+    """``paused_at`` keeps the time of the first pause."""
+    await _change(database, tenant_id, SET_PAUSED, paused)
+
+
+async def load_spec(database: Database, tenant_id: TenantId) -> TenantSpec:
+    """What the tenant's runner needs. MisconfiguredError if the configuration row is gone."""
+    row = await fetch_tenant(database, tenant_id)
+    if row.template is None or row.language is None:
+        raise MisconfiguredError(
+            f"Tenant {tenant_id} has no configuration.",
+            next_step="Delete the tenant and create it again, or restore its tenant_configs row.",
+        )
+    return TenantSpec(
+        tenant_id=row.tenant_id,
+        name=row.name,
+        phone_number=row.phone_number,
+        template=row.template,
+        language=row.language,
+        business_name=row.business_name or "",
+        timezone=row.timezone or "",
+        hours=row.hours,
+        details=row.details or {},
+    )
+
+
+async def _change(database: Database, tenant_id: TenantId, sql: str, *args: object) -> None:
+    async with database.tenant(tenant_id) as tx:
+        found = await tx.fetchval(sql, tenant_id, *args)
+    if found is None:
+        raise _unknown(tenant_id)
+
+
+def _unknown(tenant_id: TenantId) -> NotFoundError:
+    return NotFoundError(f"There is no tenant {tenant_id}.")
+
+
+def _refuse_zero_bytes(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, str) and "\x00" in value:
+            raise InvalidInputError("A text must not contain a zero byte.", field=name)
+
+
+def _row(row: Record | None, tenant_id: TenantId) -> TenantRow:
+    if row is None:
+        raise _unknown(tenant_id)
+    return TenantRow(
+        tenant_id=TenantId(UUID(str(row["id"]))),
+        name=row["name"],
+        phone_number=row["phone_number"],
+        status=TenantStatus(row["status"]),
+        desired=DesiredState(row["desired_state"]),
+        reason=Reason(row["reason"]),
+        detail=row["detail"],
+        paused_at=row["paused_at"],
+        template=None if row["template_type"] is None else TemplateType(row["template_type"]),
+        business_name=row["business_name"],
+        language=None if row["language"] is None else Language(row["language"]),
+        timezone=row["timezone"],
+        hours=row["hours_json"],
+        details=row["details"],
+        session_state=SessionState(row["session_state"] or SessionState.DISCONNECTED),
+        last_seen_at=row["last_seen_at"],
+        paired_at=row["paired_at"],
+        worker_name=row["worker_name"] or f"worker-{tenant_id}",
+        worker_status=WorkerStatus(row["worker_status"] or WorkerStatus.STOPPED),
+        last_error=row["last_error"],
+        restarts=row["restarts"] or 0,
+        started_at=row["started_at"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
