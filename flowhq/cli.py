@@ -15,14 +15,12 @@ from pathlib import Path
 
 from flowhq import config
 from flowhq.errors import ConfigError, ExitCode, FlowHQError, InvalidInputError, MisconfiguredError
+from flowhq.password import MAX_CHARS, hash_password
 
 PROGRAM = "flowhq-daemon"
 DEFAULT_FILE = Path("config.toml")
 # What a shell reports for a program that SIGINT ended.
 INTERRUPTED = 130
-PASSWORD_MIN_CHARS = 8
-# Argon2 reads all of it: a limit keeps a slip (a file piped in) from hashing for minutes.
-PASSWORD_MAX_CHARS = 1024
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -61,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check-config", _check_config, "read every setting and name every mistake"),
         ("migrate", _migrate, "bring the database to this version's schema"),
         ("doctor", _doctor, "try everything the daemon needs on this machine"),
+        ("demo", _demo, "show it all on this machine: simulated WhatsApp, daemon, one tenant"),
         ("hash-password", _hash_password, "read a password from standard input, print its hash"),
     ):
         command = commands.add_parser(name, parents=[shared], help=about, description=about)
@@ -133,22 +132,15 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return ExitCode.OK if healthy else ExitCode.FAILURE
 
 
+def _demo(_: argparse.Namespace) -> int:
+    from flowhq import demo
+
+    return asyncio.run(demo.run(_say))
+
+
 def _hash_password(_: argparse.Namespace) -> int:
     _say(hash_password(_read_password()))
     return ExitCode.OK
-
-
-def hash_password(password: str) -> str:
-    """The Argon2id hash to put into the settings; raises InvalidInputError for a weak password."""
-    if not PASSWORD_MIN_CHARS <= len(password) <= PASSWORD_MAX_CHARS or password.isspace():
-        raise InvalidInputError(
-            f"The password must have {PASSWORD_MIN_CHARS} to {PASSWORD_MAX_CHARS} characters.",
-            field="password",
-            next_step=f"For example: head -c 18 /dev/urandom | base64 | {PROGRAM} hash-password",
-        )
-    from argon2 import PasswordHasher
-
-    return PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1).hash(password)
 
 
 def _read_password() -> str:
@@ -156,7 +148,7 @@ def _read_password() -> str:
     if sys.stdin.isatty():
         return getpass.getpass("Password: ")
     try:
-        return sys.stdin.readline(PASSWORD_MAX_CHARS + 2).rstrip("\r\n")
+        return sys.stdin.readline(MAX_CHARS + 2).rstrip("\r\n")
     except UnicodeDecodeError:
         raise InvalidInputError("The password is not UTF-8 text.", field="password") from None
 
