@@ -19,12 +19,12 @@ class Place(Enum):
     """Where an item went."""
 
     IN_LINE = auto()
-    FULL = auto()  # the first that did not fit since the lane was last empty
+    FULL = auto()  # the first that did not fit since the lane was last empty: told once
     STILL_FULL = auto()
 
 
 class _Lane(Generic[Item]):
-    __slots__ = ("behind", "items", "missed")
+    __slots__ = ("behind", "items", "missed", "told")
 
     def __init__(self) -> None:
         self.items: deque[Item] = deque()
@@ -32,6 +32,8 @@ class _Lane(Generic[Item]):
         """Items are waiting in the database behind those in line."""
         self.missed = False
         """One was refused since the database was last read."""
+        self.told = False
+        """That it is full was said already."""
 
 
 class Lanes(Generic[Item]):
@@ -59,20 +61,31 @@ class Lanes(Generic[Item]):
 
     def put(self, chat: ChatKey, item: Item) -> Place:
         """Line the item up, or leave it to the database when the lane is full."""
-        lane = self._lanes.get(chat)
-        if lane is None:
-            lane = self._lanes[chat] = _Lane()
-            self._group.create_task(self._work(chat, lane), name=f"{self._name} {chat}")
+        lane = self._lane(chat)
         if not lane.behind and len(lane.items) < self._capacity:
             lane.items.append(item)
             return Place.IN_LINE
-        place = Place.STILL_FULL if lane.behind else Place.FULL
         lane.behind = lane.missed = True
-        return place
+        if lane.told or len(lane.items) < self._capacity:
+            return Place.STILL_FULL
+        lane.told = True
+        return Place.FULL
+
+    def look_again(self, chat: ChatKey) -> None:
+        """Something of this chat may wait in the database that nobody lined up."""
+        lane = self._lane(chat)
+        lane.behind = lane.missed = True
 
     def depth(self) -> int:
         """Items in line over all chats, for status."""
         return sum(len(lane.items) for lane in self._lanes.values())
+
+    def _lane(self, chat: ChatKey) -> _Lane[Item]:
+        lane = self._lanes.get(chat)
+        if lane is None:
+            lane = self._lanes[chat] = _Lane()
+            self._group.create_task(self._work(chat, lane), name=f"{self._name} {chat}")
+        return lane
 
     async def _work(self, chat: ChatKey, lane: _Lane[Item]) -> None:
         while True:
