@@ -10,6 +10,7 @@ import getpass
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 
@@ -107,14 +108,11 @@ def _migrate(arguments: argparse.Namespace) -> int:
 
 async def _bring_database_up(settings: config.Config) -> str:
     """Migrates the database, started for it if it is the embedded one; says what was done."""
-    from flowhq.db.embedded import EmbeddedPostgres
+    from flowhq.daemon import open_database_url
     from flowhq.db.migrate import migrate
 
-    if settings.database.embedded:
-        async with EmbeddedPostgres(settings.database.data_dir) as server:
-            done = await migrate(server.dsn())
-    else:
-        done = await migrate(settings.database.url.get_secret_value())
+    async with AsyncExitStack() as stack:
+        done = await migrate(await open_database_url(settings, stack))
     applied = ", ".join(map(str, done.applied)) or "nothing, it was there already"
     return f"The database is at version {done.version}; applied now: {applied}."
 

@@ -18,8 +18,8 @@ from playwright.async_api import BrowserContext, Error
 
 from flowhq.channel.web import browser, faults
 from flowhq.channel.web.driver import Driver
-from flowhq.channel.web.settings import WebSettings
 from flowhq.config import Config
+from flowhq.daemon import web_settings
 from flowhq.db.embedded import find_binaries
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import refuse_old_server
@@ -175,16 +175,6 @@ def _require_writable(folder: Path) -> None:
             f"{folder} cannot be written: {error.strerror}.",
             next_step=f"Give {nearest} to the user that runs the daemon, or name another folder.",
         ) from error
-
-
-def web_settings(config: Config) -> WebSettings:
-    return WebSettings(
-        url=config.web.url,
-        profiles_dir=config.web.profiles_dir,
-        user_agent=config.web.user_agent,
-        extra_args=config.web.extra_args,
-        launch_timeout_s=config.web.launch_timeout_s,
-    )
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
