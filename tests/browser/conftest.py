@@ -12,6 +12,8 @@ import aiohttp
 import orjson
 import pytest
 
+import flowhq
+
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
 
@@ -72,3 +74,11 @@ async def simulator(simulator_process: Simulator) -> Simulator:
     """The module's simulator, as new for each test."""
     await simulator_process.control("reset")
     return simulator_process
+
+
+@pytest.fixture(scope="session")
+def wa_js_path() -> Path:
+    """The unmodified wa-js bundle, where the build put it."""
+    path = Path(flowhq.__path__[0]) / "channel/web/vendor/wppconnect-wa.js"
+    assert path.is_file(), "wa-js is missing: the editable install places it (pip install -e .)"
+    return path

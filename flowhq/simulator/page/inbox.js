@@ -32,23 +32,14 @@ __d('SimInbox', [], (_global, require, _default, _namespace, _lazy, module) => {
     return contact?.name || contact?.pushname || wid.user;
   }
 
-  /** The chat, made if need be; `true` beside it when it was. Fires `add` for a new one. */
-  function chatOf(wid) {
+  /** The chat, made if need be; the database has it from its first message on. */
+  function openChat(wid) {
     const known = collectionFor(wid).get(wid);
     if (known) {
-      return [known, false];
+      return known;
     }
     const chat = new Chat({ id: wid, t: undefined, name: titleOf(wid), formattedTitle: titleOf(wid) });
-    collectionFor(wid).add(chat, { at: 0 });
-    return [chat, true];
-  }
-
-  async function openChat(wid) {
-    const [chat, created] = chatOf(wid);
-    if (created) {
-      await store.put('chats', chatRow(chat));
-    }
-    return chat;
+    return collectionFor(wid).add(chat, { at: 0 })[0];
   }
 
   const saveChat = (chat) => store.put('chats', chatRow(chat));
@@ -95,7 +86,7 @@ __d('SimInbox', [], (_global, require, _default, _namespace, _lazy, module) => {
     if (chatWid.isStatus()) {
       return fileStatus(message, row);
     }
-    const [chat] = chatOf(chatWid);
+    const chat = openChat(chatWid);
     const tell = count(chat, message);
     chat.msgs.place(message);
     await store.putMessage({ row, chatRow: chatRow(chat), frame });

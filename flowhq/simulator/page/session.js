@@ -221,6 +221,8 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
 
   async function logoutByPage() {
     tell({ k: 'logout' });
+    // Never at once: clients begin to listen for the event when this call has returned.
+    await Promise.resolve();
     await leave(require('WAWebLogoutReasonConstants').LogoutReason.UserInitiated);
   }
 

@@ -35,22 +35,17 @@ __d('SimTraffic', [], (_global, require, _default, _namespace, _lazy, module) =>
   async function reaction(wire) {
     const target = wire.extra?.target || {};
     const parent = keyOf(wire, target.id, Boolean(target.from_me));
-    const row = {
-      id: keyOf(wire).toString(),
-      msgKey: keyOf(wire).toString(),
-      reactionParentKey: parent.toString(),
-      parentMsgKey: parent.toString(),
-      reactionText: wire.body,
-      from: wire.author || wire.from,
-      senderUserJid: wire.author || wire.from,
-      t: wire.t * 1000,
-      orphan: 0,
-      orphanReason: null,
-      read: false,
+    const common = {
+      reactionText: wire.body, t: wire.t * 1000, orphan: 0, orphanReason: null, read: false,
     };
-    await require('WAWebReactionsBEUtils').addOrUpdateReactionsModelCollection([row]);
+    await require('WAWebReactionsBEUtils').addOrUpdateReactionsModelCollection({
+      ...common,
+      msgKey: keyOf(wire).toString(),
+      parentMsgKey: parent.toString(),
+      senderUserJid: wire.author || wire.from,
+    }, true);
     await require('WAWebAddonReactionTableMode').reactionTableMode.bulkUpsert([{
-      ...row,
+      ...common,
       id: keyOf(wire),
       reactionParentKey: parent,
       reactionTimestamp: wire.t * 1000,

@@ -163,15 +163,17 @@ __d('WAWebReactionsCollection', [], (_global, require, _default, _namespace, _la
 __d('WAWebReactionsBEUtils', [], (_global, require, _default, _namespace, _lazy, _module, exports) => {
   const { ReactionsCollection } = require('WAWebReactionsCollection');
 
-  /** Files reactions under their messages; the page calls it through its exports. */
-  exports.addOrUpdateReactionsModelCollection = async (reactions) => {
-    for (const reaction of reactions) {
-      const model = ReactionsCollection.gadd({ id: reaction.reactionParentKey, reactions: [] });
-      const others = model.reactions.filter((other) => other.from !== reaction.from);
-      model.set('reactions', reaction.reactionText ? [...others, reaction] : others);
-      require('WAWebMsgCollection').MsgCollection.get(reaction.reactionParentKey)
-        ?.set('hasReaction', model.reactions.length > 0);
-    }
+  /**
+   * Files one reaction under its message; no text takes it away. The page calls it through its
+   * exports, with `isLive` for one that has just come.
+   */
+  exports.addOrUpdateReactionsModelCollection = async (reaction, _isLive) => {
+    const { parentMsgKey, senderUserJid, reactionText } = reaction;
+    const model = ReactionsCollection.gadd({ id: parentMsgKey, reactions: [] });
+    const others = model.reactions.filter((other) => other.senderUserJid !== senderUserJid);
+    model.set('reactions', reactionText ? [...others, reaction] : others);
+    require('WAWebMsgCollection').MsgCollection.get(parentMsgKey)
+      ?.set('hasReaction', model.reactions.length > 0);
   };
 }, 98);
 

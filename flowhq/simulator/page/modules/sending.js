@@ -10,7 +10,7 @@ __d('WAWebFindChatAction', [], (_global, require, _default, _namespace, _lazy, _
     const wid = createWidOrThrow(thing);
     const { collectionFor, openChat } = require('SimInbox');
     const created = !collectionFor(wid).get(wid);
-    return { chat: await openChat(wid), created };
+    return { chat: openChat(wid), created };
   };
   exports.findExistingChat = async (thing) => {
     const wid = createWidOrThrow(thing);
