@@ -29,7 +29,11 @@ async def until_stored(clock: Clock, call: Callable[[], Awaitable[T]]) -> T:
         before_sleep=_tell,
         reraise=True,
     )
-    return await policy(call)
+
+    async def attempt() -> T:  # a lambda would not be known as something to await
+        return await call()
+
+    return await policy(attempt)
 
 
 def _tell(state: RetryCallState) -> None:

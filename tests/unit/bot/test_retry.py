@@ -1,0 +1,74 @@
+"""Waiting for the store: for ever, jittered, and over at once when cancelled."""
+
+import asyncio
+
+import pytest
+
+from flowhq.bot.retry import LONGEST_WAIT_S, until_stored
+from flowhq.errors import InvalidInputError, StoreUnavailableError
+from tests.fakes.clock import FakeClock, settle
+
+
+class Store:
+    """Away for a number of calls."""
+
+    def __init__(self, away: int, error: Exception | None = None) -> None:
+        self.calls = 0
+        self._away = away
+        self._error = error or StoreUnavailableError("away")
+
+    async def ask(self) -> int:
+        self.calls += 1
+        await asyncio.sleep(0)
+        if self.calls <= self._away:
+            raise self._error
+        return self.calls
+
+
+async def test_an_answer_comes_through_at_once_whatever_wraps_the_call() -> None:
+    clock, store = FakeClock(), Store(away=0)
+    assert await until_stored(clock, store.ask) == 1
+    assert await until_stored(clock, lambda: store.ask()) == 2
+    assert clock.naps == []
+
+
+async def test_it_asks_until_the_store_is_back() -> None:
+    clock, store = FakeClock(), Store(away=40)
+    waiting = asyncio.create_task(until_stored(clock, lambda: store.ask()))
+    await clock.advance(40 * LONGEST_WAIT_S)
+    assert await waiting == 41
+    assert len(clock.naps) == 40
+    assert all(0 <= nap <= LONGEST_WAIT_S for nap in clock.naps)
+
+
+async def test_another_error_passes_at_once() -> None:
+    clock, store = FakeClock(), Store(away=1, error=InvalidInputError("no", field="text"))
+    with pytest.raises(InvalidInputError):
+        await until_stored(clock, lambda: store.ask())
+    assert store.calls == 1
+
+
+async def test_a_cancellation_ends_the_wait() -> None:
+    clock, store = FakeClock(), Store(away=10**9)
+    waiting = asyncio.create_task(until_stored(clock, lambda: store.ask()))
+    await settle()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_cancellation_in_the_middle_of_a_call_ends_the_call() -> None:
+    clock, ended = FakeClock(), asyncio.Event()
+
+    async def never() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(until_stored(clock, never))
+    await settle()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
