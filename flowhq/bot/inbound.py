@@ -27,6 +27,8 @@ NOT_A_MESSAGE = frozenset(
 )
 """Types of WhatsApp Web that are events dressed as messages (wa-js 4.6.0)."""
 
+WAITING = (InboxState.NEW, InboxState.RETRY)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -81,7 +83,6 @@ class Inbound:
 
     async def admit(self, message: InboundMessage, *, seen_at: float) -> None:
         """Take a live message; waits while the store is away."""
-        self._traces.begin(message.message_id, seen_at)
         verdict = judge(message, paused=self._paused())
         if verdict.state is None:
             self.counts[verdict.reason] += 1
@@ -90,11 +91,16 @@ class Inbound:
         if key in self._known:
             self.counts["duplicate"] += 1
             return
+        self._traces.begin(message.message_id, seen_at)
         self._traces.mark(message.message_id, "admit")
         await self.store(message, verdict.state, verdict.reason)
 
     async def store(self, message: InboundMessage, state: InboxState, reason: str) -> None:
-        """Record in this state and, if it is NEW, line it up."""
+        """Record in this state and line up what waits for an answer.
+
+        Also if it was known: the commit may have come through and its answer not. Lined up twice
+        does no harm: the second finds nothing to do.
+        """
         key = InboxKey(message.from_me, message.message_id)
         try:
             recorded = await until_stored(
@@ -106,11 +112,8 @@ class Inbound:
             return
         self._known[key] = None
         self._traces.mark(message.message_id, "record")
-        if not recorded.fresh:
-            self.counts["duplicate"] += 1
-            return
-        self.counts[reason or "admitted"] += 1
-        if recorded.state is InboxState.NEW:
+        self.counts[(reason or "admitted") if recorded.fresh else "duplicate"] += 1
+        if recorded.state in WAITING:
             place = self._line_up(recorded.chat_key, key)
             if place is Place.FULL:
                 self._overflowed(recorded, message)
