@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -115,7 +116,7 @@ class Supervisor:
         self._chore(self._watch_staleness(), "staleness")
 
     async def close(self) -> None:
-        """Stop every tenant, at the same time; their wish to run stays."""
+        """Stop every tenant, at the same time; their wish to run stays. Safe to call twice."""
         self._closing = True
         for chore in self._chores:
             chore.cancel()
@@ -250,7 +251,10 @@ class Supervisor:
         snapshot = await slot.lifecycle.apply(
             Event.START, actor=actor, desired=DesiredState.RUNNING
         )
-        slot.task = asyncio.create_task(self._keep(slot), name=f"tenant {snapshot.tenant_id}")
+        # A context of its own: what the verb's request bound for the logs is not the tenant's.
+        slot.task = asyncio.create_task(
+            self._keep(slot), name=f"tenant {snapshot.tenant_id}", context=Context()
+        )
         return snapshot
 
     async def _keep(self, slot: _Slot) -> None:

@@ -1,0 +1,160 @@
+"""The composition root: builds every part, opens them in order, closes them in reverse.
+
+The only module that knows every concrete class. The order of the ``async with`` stack is the
+order of shutdown, read from the bottom up.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from importlib.metadata import version
+
+import structlog
+
+from flowhq import log as logs
+from flowhq.admin.app import create_app
+from flowhq.admin.ports import AdminDeps
+from flowhq.admin.server import AdminServer
+from flowhq.admin.store import PostgresStore
+from flowhq.channel.web.host import BrowserHost
+from flowhq.channel.web.settings import WebSettings
+from flowhq.clock import SystemClock
+from flowhq.config import Config
+from flowhq.db import migrate, partitions
+from flowhq.db.embedded import EmbeddedPostgres
+from flowhq.db.installation import load_installation
+from flowhq.db.pool import Database
+from flowhq.desk import TenantDesk
+from flowhq.errors import ExitCode, StoreRefusedError, StoreUnavailableError
+from flowhq.signals import Signals, SystemdNotifier, catch_signals
+from flowhq.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+# Partitions are made two weeks ahead; a missed day or ten do no harm.
+PARTITIONS_EVERY = timedelta(hours=12)
+
+
+async def run(config: Config) -> int:
+    """Run until a signal; the process's exit code. Errors of the start are FlowHQErrors."""
+    async with AsyncExitStack() as stack:
+        log_handle = logs.setup(config.logging)
+        stack.callback(log_handle.close)
+        signals = await stack.enter_async_context(catch_signals())
+        starting = asyncio.create_task(_open(config, stack, log_handle), name="start")
+        stopping = asyncio.create_task(signals.stop.wait(), name="stop")
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
+            return ExitCode.OK
+        supervisor = starting.result()
+        await _serve(supervisor, signals)
+    log.info("stopped")
+    return ExitCode.OK
+
+
+async def _open(config: Config, stack: AsyncExitStack, log_handle: logs.LogHandle) -> Supervisor:
+    """Open every part; what is open already is closed by the stack, whatever happens."""
+    clock = SystemClock()
+    url = await open_database_url(config, stack)
+    await migrate.migrate(url)
+    installation = await load_installation(url)
+    settings = config.database
+    database = Database(url, min_size=settings.pool_min, max_size=settings.pool_max)
+    await stack.enter_async_context(database)
+    host = BrowserHost(web_settings(config), clock)
+    await host.open()
+    stack.push_async_callback(host.close)
+    desk = TenantDesk(
+        config, clock, database=database, host=host, installation=installation, log_files=log_handle
+    )
+    supervisor = Supervisor(desk, clock, config.supervisor)
+    deps = AdminDeps(
+        store=PostgresStore(database),
+        fleet=supervisor,
+        settings=config.admin,
+        clock=clock,
+        version=version("flowhq"),
+        started_at=clock.now(),
+    )
+    server = AdminServer(create_app(deps), config.admin.host, config.admin.port)
+    await server.open()
+    stack.push_async_callback(server.close)
+    log.info("listening", url=f"http://{config.admin.host}:{server.port}")
+    stack.push_async_callback(supervisor.close)
+    await supervisor.open()
+    keep = asyncio.create_task(_keep_partitions(url, clock), name="partitions")
+    stack.push_async_callback(_end, keep)
+    return supervisor
+
+
+async def _serve(supervisor: Supervisor, signals: Signals) -> None:
+    """Tell systemd, wait for the signal to stop; a second one ends the draining."""
+    notifier = SystemdNotifier()
+    notifier.ready()
+    beat = asyncio.create_task(_watchdog(notifier, supervisor), name="watchdog")
+    await signals.stop.wait()
+    log.info("stopping")
+    notifier.stopping()
+    await _end(beat)
+    closing = asyncio.create_task(supervisor.close(), name="close")
+    hurried = asyncio.create_task(signals.hurry.wait(), name="hurry")
+    await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    if not closing.done():
+        log.warning("closing at once")
+        supervisor.hurry()
+    hurried.cancel()
+    await closing
+
+
+async def open_database_url(config: Config, stack: AsyncExitStack) -> str:
+    """The owner's URL; starts the embedded server if that is what is configured."""
+    if not config.database.embedded:
+        return config.database.url.get_secret_value()
+    server = EmbeddedPostgres(config.database.data_dir)
+    await stack.enter_async_context(server)
+    return server.dsn()
+
+
+def web_settings(config: Config) -> WebSettings:
+    """The channel's settings out of the daemon's."""
+    web = config.web
+    return WebSettings(
+        url=web.url,
+        profiles_dir=web.profiles_dir,
+        chromium=web.chromium,
+        user_agent=web.user_agent,
+        extra_args=web.extra_args,
+        launch_timeout_s=web.launch_timeout_s,
+        send_timeout_s=config.limits.send_timeout_s,
+        probe_timeout_s=config.supervisor.probe_timeout_s,
+        concurrent_starts=web.concurrent_starts,
+        event_buffer=config.limits.memory_events_per_tenant,
+    )
+
+
+async def _watchdog(notifier: SystemdNotifier, supervisor: Supervisor) -> None:
+    """Being scheduled here at all is the proof that the loop turns."""
+    interval_s = notifier.watchdog_interval_s
+    while True:
+        health = await supervisor.health()
+        notifier.status(f"{health['tenants']} tenants, {health['workers']}")
+        if interval_s is not None:
+            notifier.alive()
+        await asyncio.sleep(interval_s or 30.0)
+
+
+async def _keep_partitions(url: str, clock: SystemClock) -> None:
+    while True:
+        await clock.sleep(PARTITIONS_EVERY.total_seconds())
+        try:
+            await partitions.ensure_ahead(url)
+        except (StoreUnavailableError, StoreRefusedError) as error:
+            log.error("partitions not made ahead", why=str(error))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,167 @@
+"""The supervisor's desk: builds a tenant's parts and does what needs the concrete classes.
+
+It satisfies `supervisor.Desk` by shape. Here a tenant's configuration becomes a responder, a
+channel, a ledger and a runner.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from flowhq import log as logs
+from flowhq.bot.lifecycle import Lifecycle
+from flowhq.bot.ratelimit import LimitSettings as ReplyBudget
+from flowhq.bot.ratelimit import ReplyLimits
+from flowhq.bot.replies.catalogue import Catalogues
+from flowhq.bot.responder import Responder
+from flowhq.bot.tenant import TenantParts, TenantRunner
+from flowhq.channel.web.host import BrowserHost
+from flowhq.channel.web.page import WebChannel
+from flowhq.clock import Clock
+from flowhq.config import Config, LimitSettings
+from flowhq.db import tenants
+from flowhq.db.installation import Installation
+from flowhq.db.ledger import PostgresLedger
+from flowhq.db.pool import Database
+from flowhq.db.states import PostgresStatusBook
+from flowhq.errors import ChannelError, InvalidInputError
+from flowhq.model import TenantId
+
+log = structlog.get_logger(__name__)
+
+# Unlinking asks the server; a phone that cannot be reached must not hold up the operator.
+LOG_OUT_S = 15.0
+
+
+@dataclass(slots=True)
+class _Bench:
+    """What outlives one attempt at a tenant, and what the present one uses."""
+
+    limits: ReplyLimits
+    responder: Responder
+    channel: WebChannel
+
+
+class TenantDesk:
+    """One for the daemon; everything it makes belongs to one tenant."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        *,
+        database: Database,
+        host: BrowserHost,
+        installation: Installation,
+        log_files: logs.LogHandle,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._database = database
+        self._host = host
+        self._installation = installation
+        self._log_files = log_files
+        self._book = PostgresStatusBook(database)
+        self._catalogues = Catalogues.load()
+        self._benches: dict[TenantId, _Bench] = {}
+
+    async def wanted(self) -> Sequence[Lifecycle]:
+        """The tenants that are to run, the oldest first."""
+        return [self._lifecycle(row) for row in await tenants.list_wanted(self._database)]
+
+    async def find(self, tenant_id: TenantId) -> Lifecycle | None:
+        row = await tenants.find_tenant(self._database, tenant_id)
+        return None if row is None else self._lifecycle(row)
+
+    async def open(self, lifecycle: Lifecycle) -> TenantRunner:
+        """A runner from the present configuration. MisconfiguredError and InvalidInputError tell
+        what of it cannot be used."""
+        tenant_id = lifecycle.snapshot.tenant_id
+        bench = await self._set_up(tenant_id)
+        ledger = self._ledger(tenant_id)
+        parts = TenantParts(
+            channel=bench.channel,
+            ledger=ledger,
+            lifecycle=lifecycle,
+            responder=lambda: bench.responder,
+            reply_limits=bench.limits,
+            clock=self._clock,
+            limits=self._config.limits,
+            supervision=self._config.supervisor,
+        )
+        return TenantRunner(parts)
+
+    async def reload(self, tenant_id: TenantId) -> None:
+        """Take a changed configuration into use; the old one stays if it cannot be read."""
+        bench = self._benches.get(tenant_id)
+        if bench is None:
+            return
+        spec = await tenants.load_spec(self._database, tenant_id)
+        try:
+            bench.responder = Responder(spec, self._catalogues)
+        except InvalidInputError as error:
+            log.error("configuration not usable", field=error.field, why=error.message)
+
+    async def kill(self, tenant_id: TenantId) -> None:
+        bench = self._benches.get(tenant_id)
+        if bench is not None:
+            await bench.channel.kill()
+
+    async def log_out(self, tenant_id: TenantId) -> None:
+        """Unlink at the server if it can be reached; the profile is forgotten either way."""
+        bench = self._benches.get(tenant_id)
+        if bench is None:
+            return
+        try:
+            async with asyncio.timeout(LOG_OUT_S):
+                await bench.channel.log_out()
+        except (ChannelError, TimeoutError) as error:
+            log.warning("device not unlinked at the server", why=str(error))
+
+    async def forget(self, tenant_id: TenantId) -> None:
+        """Delete the profile and the pairing; the tenant must not run."""
+        self._benches.pop(tenant_id, None)
+        await self._host.forget_profile(tenant_id)
+        await self._ledger(tenant_id).forget_pairing()
+
+    def close_log(self, tenant_id: TenantId) -> None:
+        self._log_files.forget_tenant(tenant_id)
+
+    async def _set_up(self, tenant_id: TenantId) -> _Bench:
+        """Responder and channel anew; the limits stay, or a crash would give a fresh budget."""
+        spec = await tenants.load_spec(self._database, tenant_id)
+        responder = Responder(spec, self._catalogues)
+        channel = self._host.channel(tenant_id)
+        before = self._benches.get(tenant_id)
+        limits = before.limits if before is not None else self._limits()
+        bench = _Bench(limits, responder, channel)
+        self._benches[tenant_id] = bench
+        return bench
+
+    def _limits(self) -> ReplyLimits:
+        return ReplyLimits(budget(self._config.limits), monotonic=self._clock.monotonic)
+
+    def _ledger(self, tenant_id: TenantId) -> PostgresLedger:
+        key = self._installation.tenant_key(tenant_id)
+        return PostgresLedger(self._database, tenant_id, key)
+
+    def _lifecycle(self, row: tenants.TenantRow) -> Lifecycle:
+        return Lifecycle(
+            row.tenant_id,
+            self._book,
+            desired=row.desired,
+            paired=row.paired_at is not None,
+            paused=row.paused_at is not None,
+            last_seen_at=row.last_seen_at,
+        )
+
+
+def budget(limits: LimitSettings) -> ReplyBudget:
+    """The reply limits out of the daemon's settings."""
+    return ReplyBudget(
+        tenant_replies=limits.replies_per_minute,
+        contact_replies=limits.contact_replies,
+        contact_period_s=limits.contact_window_s,
+    )
