@@ -83,10 +83,14 @@ class Feed:
             if events and events[0].get("k") == "hello":
                 self._begin(document_id)
             if document_id == self._document_id:
-                for event in self._read(events):
-                    self._put(event)
+                self.take_events(events)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             self._count_unreadable(error)
+
+    def take_events(self, raws: Iterable[dict[str, Any]]) -> None:
+        """Events of the present document, in their order."""
+        for event in self._read(raws):
+            self._put(event)
 
     def left(self, reason: str) -> None:
         """The page went to its logged-out address: the event, unless it was told before."""
