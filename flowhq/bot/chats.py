@@ -61,31 +61,22 @@ class Lanes(Generic[Item]):
 
     def put(self, chat: ChatKey, item: Item) -> Place:
         """Line the item up, or leave it to the database when the lane is full."""
-        lane = self._lane(chat)
-        if not lane.behind and len(lane.items) < self._capacity:
-            lane.items.append(item)
-            return Place.IN_LINE
-        lane.behind = lane.missed = True
-        if lane.told or len(lane.items) < self._capacity:
-            return Place.STILL_FULL
-        lane.told = True
-        return Place.FULL
-
-    def look_again(self, chat: ChatKey) -> None:
-        """Something of this chat may wait in the database that nobody lined up."""
-        lane = self._lane(chat)
-        lane.behind = lane.missed = True
-
-    def depth(self) -> int:
-        """Items in line over all chats, for status."""
-        return sum(len(lane.items) for lane in self._lanes.values())
-
-    def _lane(self, chat: ChatKey) -> _Lane[Item]:
         lane = self._lanes.get(chat)
         if lane is None:
             lane = self._lanes[chat] = _Lane()
             self._group.create_task(self._work(chat, lane), name=f"{self._name} {chat}")
-        return lane
+        if not lane.behind and len(lane.items) < self._capacity:
+            lane.items.append(item)
+            return Place.IN_LINE
+        lane.behind = lane.missed = True
+        if lane.told:
+            return Place.STILL_FULL
+        lane.told = True
+        return Place.FULL
+
+    def depth(self) -> int:
+        """Items in line over all chats, for status."""
+        return sum(len(lane.items) for lane in self._lanes.values())
 
     async def _work(self, chat: ChatKey, lane: _Lane[Item]) -> None:
         while True:

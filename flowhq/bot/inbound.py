@@ -27,8 +27,6 @@ NOT_A_MESSAGE = frozenset(
 )
 """Types of WhatsApp Web that are events dressed as messages (wa-js 4.6.0)."""
 
-WAITING = (InboxState.NEW, InboxState.RETRY)
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -96,11 +94,7 @@ class Inbound:
         await self.store(message, verdict.state, verdict.reason)
 
     async def store(self, message: InboundMessage, state: InboxState, reason: str) -> None:
-        """Record in this state and line up what waits for an answer.
-
-        Also if it was known: the commit may have come through and its answer not. Lined up twice
-        does no harm: the second finds nothing to do.
-        """
+        """Record in this state and, if it is NEW, line it up."""
         key = InboxKey(message.from_me, message.message_id)
         try:
             recorded = await until_stored(
@@ -112,8 +106,11 @@ class Inbound:
             return
         self._known[key] = None
         self._traces.mark(message.message_id, "record")
-        self.counts[(reason or "admitted") if recorded.fresh else "duplicate"] += 1
-        if recorded.state in WAITING:
+        if not recorded.fresh:
+            self.counts["duplicate"] += 1
+            return
+        self.counts[reason or "admitted"] += 1
+        if recorded.state is InboxState.NEW:
             place = self._line_up(recorded.chat_key, key)
             if place is Place.FULL:
                 self._overflowed(recorded, message)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from flowhq.config import SupervisorSettings
 
-
 # More doublings than lie between any two settings, and few enough for a float.
 DOUBLINGS_MAX = 64
 

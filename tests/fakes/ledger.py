@@ -8,7 +8,8 @@ before and after its transaction, so that a cancellation can strike at either pl
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,7 +62,7 @@ class Outages:
         self._gates: dict[str, asyncio.Event] = {}
 
     def fail(self, method: str, times: int = 1) -> None:
-        """The next calls are refused: nothing is stored."""
+        """The next calls are refused: nothing is stored. "commit" is the end of ``process``."""
         self._before[method] += times
 
     def lose_answer(self, method: str, times: int = 1) -> None:
@@ -78,8 +79,11 @@ class Outages:
         gate = self._gates.get(method)
         if gate is not None:
             await gate.wait()
-        if self.down or self._spend(self._before, method):
+        if self.breaks(method):
             raise StoreUnavailableError("The database is away.")
+
+    def breaks(self, method: str) -> bool:
+        return self.down or self._spend(self._before, method)
 
     async def leave(self, method: str) -> None:
         await asyncio.sleep(0)
@@ -159,6 +163,8 @@ class FakeLedger:
         self.conversations: dict[ChatKey, Conversation] = {}
         self.aliases: dict[Jid, ChatKey] = {}
         self.cursors: dict[ChatKey, datetime] = {}
+        self._doubts: set[Hashable] = set()
+        """Steps whose commit was never answered: repeated, they answer as the first should."""
         self.qr = ""
         self.identity: tuple[str, str] | None = None
         self.paired_at: datetime | None = None
@@ -183,10 +189,9 @@ class FakeLedger:
     async def record(
         self, message: InboundMessage, *, state: InboxState, reason: str = ""
     ) -> Recorded:
-        await self.outages.enter("record")
-        recorded = self._record(message, state, reason)
-        await self.outages.leave("record")
-        return recorded
+        async with self._step("record", message.from_me, message.message_id) as repeated:
+            recorded = self._record(message, state, reason)
+        return replace(recorded, fresh=recorded.fresh or repeated)
 
     def _record(self, message: InboundMessage, state: InboxState, reason: str) -> Recorded:
         key = InboxKey(message.from_me, message.message_id)
@@ -211,15 +216,20 @@ class FakeLedger:
         return Recorded(key, chat, True, state, row.ord)
 
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
-        await self.outages.enter("process")
+        async with self._step("process", key) as repeated:
+            planned = await self._process(key, decide)
+            if repeated and not planned:
+                planned = self._planned_for(key.message_id)
+        return planned
+
+    async def _process(self, key: InboxKey, decide: Decide) -> list[OutboundMessage]:
         row = self.inbox.get(key)
         if row is None or row.state not in _WAITING:
-            await self.outages.leave("process")
-            return ()
+            return []
         chat = self.conversations[row.chat_key]
         decision = decide(row.message, self._view(row.chat_key, chat))
         await asyncio.sleep(0)
-        if self.outages.down:
+        if self.outages.breaks("commit"):
             raise StoreUnavailableError("The database went away before the commit.")
         done = decision.outcome is Outcome.DONE
         row.state = InboxState.DONE if done else InboxState.SKIPPED
@@ -228,9 +238,7 @@ class FakeLedger:
             chat.bot_state = dict(decision.bot_state)
         if decision.opted_out is not None:
             chat.opted_out = decision.opted_out
-        planned = self._plan(row.chat_key, row.message.chat, key.message_id, decision.replies)
-        await self.outages.leave("process")
-        return planned
+        return self._plan(row.chat_key, row.message.chat, key.message_id, decision.replies)
 
     async def postpone(self, key: InboxKey, *, error: str) -> datetime | None:
         await self.outages.enter("postpone")
@@ -273,9 +281,10 @@ class FakeLedger:
     async def notify(
         self, chat_key: ChatKey, to: Jid, *, cause: str, reply: Reply
     ) -> Sequence[OutboundMessage]:
-        await self.outages.enter("notify")
-        planned = self._plan(chat_key, to, cause, [reply])
-        await self.outages.leave("notify")
+        async with self._step("notify", cause) as repeated:
+            planned = self._plan(chat_key, to, cause, [reply])
+            if repeated and not planned:
+                planned = self._planned_for(cause)
         return planned
 
     async def unsettled(self) -> Sequence[OutboundMessage]:
@@ -367,6 +376,22 @@ class FakeLedger:
 
     # -- inside ---------------------------------------------------------------------------------
 
+    @asynccontextmanager
+    async def _step(self, method: str, *step: Hashable) -> AsyncIterator[bool]:
+        repeated = (method, *step) in self._doubts
+        try:
+            await self.outages.enter(method)
+            yield repeated
+            await self.outages.leave(method)
+        except StoreUnavailableError:
+            self._doubts.add((method, *step))
+            raise
+        self._doubts.discard((method, *step))
+
+    def _planned_for(self, cause: str) -> list[OutboundMessage]:
+        rows = self.replies(cause)
+        return [row.outbound() for row in rows if row.state is OutboxState.PLANNED]
+
     def _plan(
         self, chat_key: ChatKey, to: Jid, cause: str, replies: Sequence[Reply]
     ) -> list[OutboundMessage]:
@@ -391,7 +416,7 @@ class FakeLedger:
             self.outbox[row.outbox_id] = row
             conversation = self.conversations.setdefault(chat_key, Conversation())
             conversation.last_outgoing_at = _later(conversation.last_outgoing_at, now)
-            planned.append(replace(row.outbound()))
+            planned.append(row.outbound())
         return planned
 
     def _chat_of(self, message: InboundMessage) -> ChatKey:

@@ -133,34 +133,6 @@ async def test_an_idle_lane_ends_and_a_later_item_begins_another() -> None:
     assert work.done[AMINA] == [1, 2]
 
 
-async def test_a_chat_can_be_told_to_look_into_the_database_again() -> None:
-    work = Work()
-    async with asyncio.TaskGroup() as group:
-        lanes = work.lanes(group)
-        for item in range(5):
-            work.record(AMINA, item)
-        lanes.look_again(AMINA)
-        await until(lambda: work.done[AMINA] == list(range(5)))
-        work.gates[JUMA] = asyncio.Event()
-        work.arrive(lanes, JUMA, 0, 1)
-        work.record(JUMA, 2)
-        lanes.look_again(JUMA)
-        work.arrive(lanes, JUMA, 3)
-        work.gates[JUMA].set()
-    assert work.done[JUMA] == [0, 1, 2, 3]
-
-
-async def test_looking_again_does_not_make_a_lane_full() -> None:
-    work = Work()
-    work.gates[AMINA] = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        lanes = work.lanes(group)
-        lanes.look_again(AMINA)
-        assert work.arrive(lanes, AMINA, 1) != [Place.FULL]
-        work.gates[AMINA].set()
-    assert work.done[AMINA] == [1]
-
-
 async def test_an_error_of_the_handler_ends_the_group() -> None:
     work = Work()
     work.error = RuntimeError("broken")
@@ -251,8 +223,6 @@ def test_every_item_is_done_once_and_in_order(
                     work.record(chat, item)
                     await work.pause()
                     lanes.put(chat, item)
-                    if dice.random() < 0.1:
-                        lanes.look_again(chat)
                 await work.pause()
 
     asyncio.run(run())

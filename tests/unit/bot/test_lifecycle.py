@@ -161,11 +161,12 @@ async def test_codes_that_run_out_are_expired_and_no_error() -> None:
     lifecycle, _ = new(paired=False)
     for event in (E.START, E.QR_SHOWN, E.QR_IDLE):
         await lifecycle.apply(event)
-    assert lifecycle.snapshot.status is TenantStatus.QR_PENDING
-    assert lifecycle.snapshot.reason is Reason.PAIRING_EXPIRED
-    await lifecycle.apply(E.QR_SHOWN)
-    assert lifecycle.snapshot.session is SessionState.QR_READY
-    assert lifecycle.snapshot.reason is Reason.SCAN_QR
+    expired = lifecycle.snapshot
+    assert expired.status is TenantStatus.QR_PENDING
+    assert expired.reason is Reason.PAIRING_EXPIRED
+    shown = await lifecycle.apply(E.QR_SHOWN)
+    assert shown.session is SessionState.QR_READY
+    assert shown.reason is Reason.SCAN_QR
 
 
 async def test_a_logged_out_tenant_is_unpaired_and_the_reason_stays_while_its_code_shows() -> None:
