@@ -12,11 +12,14 @@ from argon2 import PasswordHasher
 from pydantic import SecretStr
 
 from flowhq.admin.app import create_app
-from flowhq.admin.ports import AdminDeps
+from flowhq.admin.ports import AdminDeps, Store
 from flowhq.admin.server import AdminServer
 from flowhq.clock import SystemClock
 from flowhq.config import AdminSettings
 from tests.fakes.admin import FakeFleet, FakeStore
+from tests.pg import database, pg_home, pg_server, postgres_url
+
+__all__ = ["database", "pg_home", "pg_server", "postgres_url"]
 
 PASSWORD = "karibu-sana-2026"
 TOKEN = "fhq_a_token_of_the_tests"
@@ -107,7 +110,7 @@ def clock() -> QuickClock:
 
 @pytest.fixture
 async def server(
-    store: FakeStore, fleet: FakeFleet, clock: QuickClock, password_hash: str
+    store: Store, fleet: FakeFleet, clock: QuickClock, password_hash: str
 ) -> AsyncIterator[AdminServer]:
     settings = AdminSettings(
         port=0, password_hash=SecretStr(password_hash), token_hashes=(TOKEN_HASH,)

@@ -1,9 +1,23 @@
-"""Tenants over HTTP: created whole, shown with what is observed, changed in part, deleted."""
+"""Tenants over HTTP: created whole, shown with what is observed, changed in part, deleted.
+
+The same tests hold the store in memory and the one on PostgreSQL.
+"""
 
 from typing import Any
 
+import pytest
+
+from flowhq.admin.ports import Store
+from flowhq.admin.store import PostgresStore
 from tests.fakes.admin import FakeFleet, FakeStore
 from tests.integration.admin.conftest import Api
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "memory":
+        return FakeStore()
+    return PostgresStore(request.getfixturevalue("database"))
 
 
 async def test_a_tenant_is_created_with_the_defaults(api: Api) -> None:
@@ -91,7 +105,7 @@ async def test_hours_can_be_taken_back_and_an_empty_change_changes_nothing(
     assert changed.body["config"]["hours_json"] is None
 
 
-async def test_a_number_in_use_is_refused_by_name(api: Api, store: FakeStore) -> None:
+async def test_a_number_in_use_is_refused_by_name(api: Api) -> None:
     await api.create("+255712345678")
     body = {"name": "Another", "phone_number": "00 255 712 345 678"}
     answer = await api.call("POST", "/admin/tenants", json=body)
@@ -104,7 +118,7 @@ async def test_a_number_in_use_is_refused_by_name(api: Api, store: FakeStore) ->
     change = {"phone_number": "+255712345678"}
     answer = await api.call("PATCH", f"/admin/tenants/{other}", json=change)
     assert (answer.status, answer.fields) == (409, ["phone_number"])
-    assert len(store.tenants) == 2
+    assert len((await api.call("GET", "/admin/tenants")).body["items"]) == 2
 
 
 async def test_deleting_forgets_the_profile_then_the_rows(api: Api, fleet: FakeFleet) -> None:
