@@ -125,6 +125,7 @@ def web_settings(config: Config) -> WebSettings:
         url=web.url,
         profiles_dir=web.profiles_dir,
         chromium=web.chromium,
+        device_name=web.device_name,
         user_agent=web.user_agent,
         extra_args=web.extra_args,
         launch_timeout_s=web.launch_timeout_s,

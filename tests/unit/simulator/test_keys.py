@@ -39,6 +39,7 @@ def test_the_right_signature_is_accepted_and_every_other_refused() -> None:
         spki(ec.generate_private_key(ec.SECP384R1())),
         spki(ed25519.Ed25519PrivateKey.generate()),
     ],
+    ids=["nothing", "junk", "another curve", "another kind"],
 )
 def test_only_p256_keys_are_keys(data: bytes) -> None:
     assert keys.is_p256_key(spki(KEY))
