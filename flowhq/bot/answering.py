@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from flowhq.bot.ports import Ledger
-from flowhq.bot.ratelimit import Admission, ReplyLimits
+from flowhq.bot.ratelimit import Admission, Limit, ReplyLimits
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
@@ -27,9 +28,23 @@ from flowhq.model import (
 
 log = structlog.get_logger(__name__)
 
+# No wait between two attempts is longer (300 s); a clock that was set must not make it so.
+LONGEST_WAIT_S = 300.0
+
+
+@dataclass(slots=True)
+class _Step:
+    """One message's step over all its attempts: the verdict on its answer, and when it fell."""
+
+    limit: tuple[Limit, datetime] | None = None
+
 
 class Responder(Protocol):
-    """Message to replies, pure: bot/responder.py today, the flow engine beside it."""
+    """Message to replies, pure: bot/responder.py today, the flow engine beside it.
+
+    It keeps silent itself where a person took over (``paused_until``): a contact's word to stop
+    counts even then.
+    """
 
     def respond(
         self, message: InboundMessage, view: ConversationView, *, now: datetime
@@ -72,7 +87,8 @@ class Answering:
     async def handle(self, chat: ChatKey, key: InboxKey) -> None:
         """Answer one message to its end: answered, skipped, or dead after its last attempt."""
         self._traces.mark(key.message_id, "queue")
-        while not await self._attempted(key):
+        step = _Step()
+        while not await self._attempted(key, step):
             pass
 
     async def refill(self, chat: ChatKey, limit: int) -> Sequence[InboxKey]:
@@ -80,10 +96,11 @@ class Answering:
         rows = await until_stored(self._clock, lambda: self._ledger.waiting(chat, limit=limit))
         return [row.key for row in rows]
 
-    async def _attempted(self, key: InboxKey) -> bool:
+    async def _attempted(self, key: InboxKey, step: _Step) -> bool:
         """True when nothing more is to be done for this message."""
+        decide = partial(self._decide, step)
         try:
-            rows = await until_stored(self._clock, lambda: self._ledger.process(key, self._decide))
+            rows = await until_stored(self._clock, lambda: self._ledger.process(key, decide))
         except (ChannelError, StoreUnavailableError):
             raise
         except Exception as error:  # noqa: BLE001 - a chat's boundary: the tenant goes on
@@ -103,25 +120,26 @@ class Answering:
             self.counts["dead"] += 1
             log.error("message given up", message_id=key.message_id, why=why)
             return True
-        await self._clock.sleep(max(0.0, (next_at - self._clock.now()).total_seconds()))
+        wait_s = (next_at - self._clock.now()).total_seconds()
+        await self._clock.sleep(min(max(wait_s, 0.0), LONGEST_WAIT_S))
         return False
 
-    def _decide(self, message: InboundMessage, view: ConversationView) -> Decision:
+    def _decide(self, step: _Step, message: InboundMessage, view: ConversationView) -> Decision:
         now = self._clock.now()
         if self._paused():
             return Decision(Outcome.SKIPPED, "paused")
-        if view.paused_until is not None and view.paused_until > now:
-            return Decision(Outcome.SKIPPED, "person")
         if now - message.at > self._max_age:
             return Decision(Outcome.SKIPPED, "too_old")
         decision = self._responder().respond(message, view, now=now)
-        decision = self._within_limits(decision, view, now) if decision.replies else decision
+        decision = self._within_limits(step, decision, view) if decision.replies else decision
         self.counts[decision.outcome] += 1
         return decision
 
-    def _within_limits(self, decision: Decision, view: ConversationView, now: datetime) -> Decision:
-        """One token an answer, however many messages it takes."""
-        limit = self._limits.admit(view.chat_key)
+    def _within_limits(self, step: _Step, decision: Decision, view: ConversationView) -> Decision:
+        """One token an answer, however many messages it takes and however often it is tried."""
+        if step.limit is None:
+            step.limit = self._limits.admit(view.chat_key), self._clock.now()
+        limit, since = step.limit
         if limit.admission is Admission.NOW:
             return decision
         notice = (self._responder().slow_down(view),) if limit.first_of_episode else ()
@@ -132,6 +150,6 @@ class Answering:
                 replies=notice,
                 opted_out=decision.opted_out,
             )
-        due = now + timedelta(seconds=limit.wait_s)
+        due = since + timedelta(seconds=limit.wait_s)
         later = tuple(replace(reply, not_before=due) for reply in decision.replies)
         return replace(decision, replies=notice + later)

@@ -1,0 +1,33 @@
+"""A responder that echoes, fails or keeps silent as told."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flowhq.model import ConversationView, Decision, InboundMessage, Outcome, Reply
+
+
+class FakeResponder:
+    """Answers "re: <text>" in ``parts`` messages; ``before`` runs first and may raise."""
+
+    def __init__(self) -> None:
+        self.parts = 1
+        self.seen: list[str] = []
+        self.before: Callable[[InboundMessage], object] = lambda message: None
+
+    def respond(
+        self, message: InboundMessage, view: ConversationView, *, now: datetime
+    ) -> Decision:
+        self.seen.append(message.message_id)
+        self.before(message)
+        turns = int(view.bot_state.get("turns", 0)) + 1
+        replies = tuple(
+            Reply(f"re: {message.text}" + (f" {part}" if part else ""), "echo")
+            for part in range(self.parts)
+        )
+        return Decision(Outcome.DONE, "echo", replies=replies, bot_state={"turns": turns})
+
+    def slow_down(self, view: ConversationView) -> Reply:
+        return Reply("slow down", "slow_down")
+
+    def please_wait(self) -> Reply:
+        return Reply("please wait", "please_wait")
