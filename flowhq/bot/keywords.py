@@ -27,7 +27,7 @@ NUMBER_DIGITS_MAX = 4
 
 THUMBS_UP = re.compile("[\U0001f44d\U0001f44c\u2705\u2714]")
 RUN = re.compile(r"([^\W\d_])\1{2,}")
-NOT_A_WORD = re.compile(r"[^\w]+|_+")
+NOT_A_WORD = re.compile(r"[\W_]+")
 
 Payload = TypeVar("Payload")
 

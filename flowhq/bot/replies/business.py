@@ -80,12 +80,14 @@ class Business:
 
     def find_item(self, kind: ListKind, words: Words) -> int | None:
         """The one item that the text names; None when it names none or cannot be told apart."""
-        hits = (self.products if kind is ListKind.PRODUCTS else self.services).find(words)
-        if not hits:
-            return None
-        longest = max(len(hit.phrase) for hit in hits)
-        named = {hit.payload for hit in hits if len(hit.phrase) == longest}
+        named = self.named_items(kind, words)
         return named.pop() if len(named) == 1 else None
+
+    def named_items(self, kind: ListKind, words: Words) -> set[int]:
+        """The items that the text may mean, by the longest part of a name that it has."""
+        hits = (self.products if kind is ListKind.PRODUCTS else self.services).find(words)
+        longest = max((len(hit.phrase) for hit in hits), default=0)
+        return {hit.payload for hit in hits if len(hit.phrase) == longest}
 
     def money(self, amount: Decimal, currency: str | None = None) -> str:
         """``TZS 15,000``; decimals only when there are some."""

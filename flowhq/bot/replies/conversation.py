@@ -154,7 +154,10 @@ def _topic(scene: Scene, topic: str) -> Turn:
 
 def _item_named(scene: Scene) -> Turn | None:
     named = named_item(scene)
-    return None if named is None else item_details(scene, *named)
+    if named is not None:
+        return item_details(scene, *named)
+    unsure = [kind for kind in ITEMS if scene.business.named_items(kind, scene.said.words)]
+    return listed(scene, unsure[0]) if unsure else None
 
 
 def _not_understood(scene: Scene) -> Turn:
@@ -171,6 +174,7 @@ def _not_understood(scene: Scene) -> Turn:
     return replace(turn, state=replace(turn.state, unknowns=unknowns))
 
 
+ITEMS = (ListKind.PRODUCTS, ListKind.SERVICES)
 MEANT = frozenset({*PLAIN, *OFFERS, *DIALOGUES, "faq", "person"})
 """Intents that are topics."""
 PRECEDENCE: tuple[Callable[[Scene], Turn | None], ...] = (

@@ -12,6 +12,11 @@ from flowhq.model import Language
 TODAY = frozenset({"leo", "today", "tonight"})
 TOMORROW = frozenset({"kesho", "tomorrow", "tomorow", "tmrw"})
 AFTER_TOMORROW = ("keshokutwa", "kesho kutwa", "day after tomorrow", "mtondo")
+TIME_WORDS = frozenset(
+    "alfajiri asubuhi mchana jioni usiku sasa wowote yoyote adhuhuri magharibi "
+    "morning noon midday afternoon evening night now anytime any".split()
+)
+"""Words that are an answer to "at what time?" without a number."""
 SWAHILI_TIME = (
     r"\bsaa\s+(?!ngapi|za\b|hizi)\w+(?:[:.]\d\d)?(?:\s+(?:na\s+\w+|kasoro\s+\w+|kamili))?"
     r"(?:\s+(?:ya\s+)?(?:alfajiri|asubuhi|mchana|jioni|usiku))?"

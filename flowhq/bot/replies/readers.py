@@ -10,7 +10,7 @@ from flowhq.bot.hourwords import date_words
 from flowhq.bot.keywords import Hit, Vocabulary, Words
 from flowhq.bot.profile import Product
 from flowhq.bot.replies.answers import Answers
-from flowhq.bot.replies.days import find_day, find_time
+from flowhq.bot.replies.days import TIME_WORDS, find_day, find_time
 from flowhq.bot.replies.state import ListKind, Underway
 
 QUANTITY_MAX = 1000
@@ -212,6 +212,17 @@ def _read_text(step: Step, underway: Underway, said: Said, answers: Answers) -> 
     return _own_words(step, said, answers)
 
 
+def _read_time(step: Step, underway: Underway, said: Said, answers: Answers) -> Read:
+    names_time = (
+        find_time(said.text) is not None
+        or any(char.isdigit() for char in said.text)
+        or any(word in TIME_WORDS or word in said.vocabulary.numbers for word in said.words.loose)
+    )
+    if not names_time:
+        return Missed("" if said.asks_something() else answers.say("complaint.time"))
+    return _own_words(step, said, answers)
+
+
 def _read_name(step: Step, underway: Underway, said: Said, answers: Answers) -> Read:
     if said.asks_something() or said.whole("yes", "no"):
         return Missed("")
@@ -249,7 +260,7 @@ READERS: Mapping[StepKind, Reader] = MappingProxyType(
         StepKind.PRODUCT: _read_item,
         StepKind.QUANTITY: _read_quantity,
         StepKind.DAY: _read_day,
-        StepKind.TIME: _read_text,
+        StepKind.TIME: _read_time,
         StepKind.NAME: _read_name,
         StepKind.PLACE: _read_text,
         StepKind.DESCRIPTION: _read_description,

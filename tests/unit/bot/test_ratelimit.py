@@ -1,0 +1,263 @@
+"""Token buckets and the verdict on each reply."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowhq.bot.ratelimit import (
+    CONTACTS_MAX,
+    Admission,
+    Limit,
+    LimitScope,
+    LimitSettings,
+    ReplyLimits,
+    TokenBucket,
+)
+from flowhq.model import ChatKey
+
+ASHA = ChatKey("asha")
+JUMA = ChatKey("juma")
+
+
+class HeldClock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+def bucket_of(clock: HeldClock, capacity: int = 3, refill_per_s: float = 0.5) -> TokenBucket:
+    return TokenBucket(capacity=capacity, refill_per_s=refill_per_s, monotonic=clock.monotonic)
+
+
+def limits_of(clock: HeldClock, **settings: float) -> ReplyLimits:
+    return ReplyLimits(LimitSettings(**settings), monotonic=clock.monotonic)  # type: ignore[arg-type]
+
+
+# -- the bucket ------------------------------------------------------------------------------------
+
+
+def test_a_full_bucket_gives_its_capacity_and_then_nothing(clock: HeldClock) -> None:
+    bucket = bucket_of(clock)
+    assert [bucket.try_acquire() for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_refused_try_takes_nothing(clock: HeldClock) -> None:
+    bucket = bucket_of(clock, capacity=1)
+    assert bucket.try_acquire()
+    assert not bucket.try_acquire()
+    clock.seconds += 2
+    assert bucket.try_acquire()
+
+
+def test_a_bucket_never_holds_more_than_its_capacity(clock: HeldClock) -> None:
+    bucket = bucket_of(clock)
+    clock.seconds += 10_000
+    assert bucket.peek() == 3.0
+
+
+def test_waiting_is_told_to_the_second(clock: HeldClock) -> None:
+    bucket = bucket_of(clock, capacity=1)
+    assert bucket.wait_for() == 0.0
+    bucket.try_acquire()
+    assert bucket.wait_for() == pytest.approx(2.0)
+    clock.seconds += 1.5
+    assert bucket.wait_for() == pytest.approx(0.5)
+
+
+def test_reservations_queue_up_in_the_order_of_asking(clock: HeldClock) -> None:
+    bucket = bucket_of(clock, capacity=1)
+    assert [bucket.reserve() for _ in range(4)] == pytest.approx([0.0, 2.0, 4.0, 6.0])
+
+
+def test_nobody_overtakes_a_reservation(clock: HeldClock) -> None:
+    bucket = bucket_of(clock, capacity=1)
+    bucket.reserve()
+    bucket.reserve()
+    clock.seconds += 2
+    assert not bucket.try_acquire()
+    clock.seconds += 2
+    assert bucket.try_acquire()
+
+
+def test_a_reservation_beyond_the_longest_wait_takes_nothing(clock: HeldClock) -> None:
+    bucket = bucket_of(clock, capacity=1)
+    bucket.reserve()
+    assert bucket.reserve(max_wait_s=1.9) is None
+    assert bucket.peek() == pytest.approx(0.0)
+    assert bucket.reserve(max_wait_s=2.0) == pytest.approx(2.0)
+
+
+def test_a_clock_that_stands_still_is_no_refill(clock: HeldClock) -> None:
+    bucket = bucket_of(clock, capacity=1)
+    bucket.try_acquire()
+    clock.seconds -= 5
+    assert bucket.wait_for() == pytest.approx(2.0)
+
+
+def test_resizing_keeps_what_was_used(clock: HeldClock) -> None:
+    bucket = bucket_of(clock, capacity=3)
+    bucket.try_acquire()
+    bucket.resize(capacity=10, refill_per_s=1)
+    assert bucket.peek() == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize(("capacity", "refill"), [(0, 1.0), (1, 0.0), (1, -1.0)])
+def test_a_bucket_that_can_give_nothing_is_refused(
+    clock: HeldClock, capacity: int, refill: float
+) -> None:
+    with pytest.raises(ValueError, match="at least one token"):
+        bucket_of(clock, capacity, refill)
+    with pytest.raises(ValueError, match="at least one token"):
+        bucket_of(clock).resize(capacity=capacity, refill_per_s=refill)
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.booleans()), max_size=80))
+def test_no_window_sees_more_than_a_burst_and_the_refill(steps: list[tuple[float, bool]]) -> None:
+    clock = HeldClock()
+    bucket = bucket_of(clock, capacity=3, refill_per_s=0.5)
+    used_at: list[float] = []
+    for pause_s, reserve in steps:
+        clock.seconds += pause_s
+        if reserve:
+            wait_s = bucket.reserve(max_wait_s=20)
+            if wait_s is not None:
+                used_at.append(clock.seconds + wait_s)
+        elif bucket.try_acquire():
+            used_at.append(clock.seconds)
+    assert used_at == sorted(used_at)
+    for first, start in enumerate(used_at):
+        for last in range(first, len(used_at)):
+            assert last - first + 1 <= 3 + 0.5 * (used_at[last] - start) + 1e-6
+
+
+# -- the limits ------------------------------------------------------------------------------------
+
+
+def test_ten_replies_go_at_once_and_the_next_are_delayed_not_lost(clock: HeldClock) -> None:
+    limits = limits_of(clock)
+    verdicts = [limits.admit(ChatKey(f"chat {number}")) for number in range(12)]
+    assert verdicts[:10] == [Limit(Admission.NOW)] * 10
+    assert [verdict.admission for verdict in verdicts[10:]] == [Admission.LATER] * 2
+    assert [verdict.wait_s for verdict in verdicts[10:]] == pytest.approx([6.0, 12.0])
+
+
+def test_a_tenant_gives_one_notice_in_all_per_episode(clock: HeldClock) -> None:
+    limits = limits_of(clock)
+    verdicts = [limits.admit(ChatKey(f"chat {number}")) for number in range(30)]
+    assert [verdict.first_of_episode for verdict in verdicts] == [False] * 10 + [True] + [
+        False
+    ] * 19
+    assert verdicts[10].scope is LimitScope.TENANT
+
+
+def test_a_tenants_episode_is_over_when_it_can_answer_at_once(clock: HeldClock) -> None:
+    limits = limits_of(clock)
+    for number in range(11):
+        limits.admit(ChatKey(f"chat {number}"))
+    clock.seconds += 12
+    assert limits.admit(ASHA).admission is Admission.NOW
+    again = limits.admit(JUMA)
+    assert (again.admission, again.first_of_episode) == (Admission.LATER, True)
+
+
+def test_a_reply_that_would_come_too_late_is_refused_and_costs_nothing(clock: HeldClock) -> None:
+    limits = limits_of(clock, tenant_replies=1, tenant_period_s=100, max_wait_s=150)
+    assert limits.admit(ASHA).admission is Admission.NOW
+    assert limits.admit(ASHA).wait_s == pytest.approx(100)
+    refused = limits.admit(ASHA)
+    assert (refused.admission, refused.scope) == (Admission.REFUSED, LimitScope.TENANT)
+    assert refused.wait_s == pytest.approx(200)
+    clock.seconds += 50
+    assert limits.admit(ASHA).wait_s == pytest.approx(150)
+
+
+def test_the_twenty_first_reply_to_a_contact_is_refused_with_one_notice(clock: HeldClock) -> None:
+    limits = limits_of(clock, tenant_replies=1000)
+    verdicts = [limits.admit(ASHA) for _ in range(24)]
+    assert all(verdict.admission is Admission.NOW for verdict in verdicts[:20])
+    assert [verdict.scope for verdict in verdicts[20:]] == [LimitScope.CONTACT] * 4
+    assert [verdict.first_of_episode for verdict in verdicts[20:]] == [True, False, False, False]
+
+
+def test_one_contacts_limit_is_not_anothers(clock: HeldClock) -> None:
+    limits = limits_of(clock, tenant_replies=1000)
+    for _ in range(25):
+        limits.admit(ASHA)
+    assert limits.admit(JUMA) == Limit(Admission.NOW)
+
+
+def test_a_refused_contact_uses_up_nothing_of_the_tenant(clock: HeldClock) -> None:
+    limits = limits_of(clock, contact_replies=1)
+    limits.admit(ASHA)
+    before = limits.peek().tenant_tokens
+    assert limits.admit(ASHA).admission is Admission.REFUSED
+    assert limits.peek().tenant_tokens == before
+
+
+def test_a_contact_that_keeps_writing_is_not_told_at_every_refill(clock: HeldClock) -> None:
+    limits = limits_of(clock, tenant_replies=1000)
+    notices = 0
+    for _ in range(600):
+        notices += limits.admit(ASHA).first_of_episode
+        clock.seconds += 1
+    assert notices == 1
+
+
+def test_a_contact_that_calmed_down_begins_a_new_episode(clock: HeldClock) -> None:
+    limits = limits_of(clock, tenant_replies=1000)
+    for _ in range(21):
+        limits.admit(ASHA)
+    clock.seconds += 150
+    assert [limits.admit(ASHA).admission for _ in range(5)] == [Admission.NOW] * 5
+    assert limits.admit(ASHA).first_of_episode
+
+
+def test_contacts_are_forgotten_beyond_the_bound(clock: HeldClock) -> None:
+    limits = limits_of(clock, tenant_replies=10**6, max_wait_s=10**9)
+    for number in range(CONTACTS_MAX + 50):
+        limits.admit(ChatKey(str(number)))
+    assert limits.peek().contacts == CONTACTS_MAX
+
+
+def test_a_contact_in_use_is_not_forgotten_by_age(clock: HeldClock) -> None:
+    limits = limits_of(clock, tenant_replies=1000)
+    for _ in range(21):
+        limits.admit(ASHA)
+    refusals = 0
+    for _ in range(120):
+        clock.seconds += 10
+        refusals += limits.admit(ASHA).admission is Admission.REFUSED
+    assert refusals == 80
+
+
+def test_levels_tell_where_the_tenant_stands_and_change_nothing(clock: HeldClock) -> None:
+    limits = limits_of(clock)
+    for number in range(11):
+        limits.admit(ChatKey(str(number)))
+    levels = limits.peek()
+    assert levels == limits.peek()
+    assert levels.tenant_tokens == pytest.approx(-1)
+    assert levels.tenant_wait_s == pytest.approx(12)
+    assert levels.tenant_in_episode
+    clock.seconds += 60
+    assert not limits.peek().tenant_in_episode
+
+
+def test_new_limits_hold_from_the_next_reply(clock: HeldClock) -> None:
+    limits = limits_of(clock)
+    for _ in range(10):
+        limits.admit(ASHA)
+    limits.set_limits(LimitSettings(tenant_replies=12, contact_replies=1))
+    assert limits.admit(ASHA).admission is Admission.NOW
+    assert limits.admit(ASHA).scope is LimitScope.CONTACT
+    assert limits.admit(JUMA).admission is Admission.NOW
+    assert limits.admit(ChatKey("neema")).admission is Admission.LATER
