@@ -87,7 +87,7 @@ def test_the_walkthrough_is_shell_and_uses_real_routes() -> None:
     script = "\n".join(re.findall(r"^```sh\n(.*?)^```", WALK, re.MULTILINE | re.DOTALL))
     checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True)
     assert (checked.returncode, checked.stderr) == (0, "")
-    used = set(re.findall(r"(?:\bapi \"?|\$FLOWHQ_URL)(/[^\s\"'?]+)", script))
+    used = set(re.findall(r"(?:\bapi \"?|\$\{API%/\})(/[^\s\"'?]+)", script))
     known = {route.path.replace("{tenant_id}", "$TENANT") for route in ROUTES}
     assert used
     assert used <= known
