@@ -7,14 +7,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import structlog
 from playwright.async_api import BrowserContext, Error, Playwright
 
 from flowhq.channel.web import faults
 from flowhq.channel.web.settings import DEFAULT_USER_AGENT, WebSettings
 from flowhq.errors import MisconfiguredError
-
-log = structlog.get_logger(__name__)
 
 LAUNCHER = Path(__file__).parent / "launch" / "chromium"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -150,6 +147,11 @@ def user_agent(settings: WebSettings, major: int) -> str:
     return (settings.user_agent or DEFAULT_USER_AGENT).replace("{major}", str(major))
 
 
+def is_root() -> bool:
+    """Chromium's sandbox does not work for root, so that it is started without."""
+    return os.geteuid() == 0
+
+
 async def launch(
     playwright: Playwright,
     settings: WebSettings,
@@ -158,22 +160,20 @@ async def launch(
     environment: Mapping[str, str],
     agent: str,
 ) -> BrowserContext:
-    """A browser of its own for the profile, with nothing loaded yet.
+    """A browser of its own for the profile, with nothing loaded yet. Every process of it names
+    the profile in its environment.
 
     ChannelRestartError or MisconfiguredError when it does not start.
     """
-    is_root = os.geteuid() == 0
-    if is_root:
-        log.warning("browser_without_sandbox", why="running as root", profile=profile.name)
     try:
         return await playwright.chromium.launch_persistent_context(
             profile,
             executable_path=LAUNCHER if os.access(LAUNCHER, os.X_OK) else chromium,
             headless=True,
             args=[*ARGUMENTS, *settings.extra_args],
-            env=dict(environment),
+            env={**environment, "FLOWHQ_PROFILE": str(profile)},
             user_agent=agent,
-            chromium_sandbox=not is_root,
+            chromium_sandbox=not is_root(),
             service_workers="block",
             ignore_https_errors=settings.is_loopback,
             accept_downloads=False,

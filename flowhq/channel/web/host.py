@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import structlog
 from playwright.async_api import BrowserContext
 
 from flowhq.channel.web import browser, faults, profile
@@ -17,6 +18,8 @@ from flowhq.channel.web.tab import Tab
 from flowhq.clock import Clock
 from flowhq.errors import ChannelRestartError, MisconfiguredError
 from flowhq.model import Reason, TenantId
+
+log = structlog.get_logger(__name__)
 
 
 class BrowserHost:
@@ -47,6 +50,8 @@ class BrowserHost:
         wajs = json.loads((VENDOR / MANIFEST).read_bytes()).get("version", "unknown")
         self.versions = f"Chromium {major}, wa-js {wajs}"
         profile.make(self._profiles)
+        if browser.is_root():
+            log.warning("browsers_without_sandbox", why="running as root")
 
     async def close(self) -> None:
         """Closes what is still open, then the driver; nothing of it runs afterwards."""
