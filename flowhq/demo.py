@@ -78,7 +78,7 @@ async def _show(say: Say, stack: AsyncExitStack) -> None:
     api = await stack.enter_async_context(
         aiohttp.ClientSession(
             admin,
-            auth=aiohttp.BasicAuth("admin", password),
+            headers={"Authorization": aiohttp.encode_basic_auth("admin", password)},
             timeout=aiohttp.ClientTimeout(total=90),
         )
     )

@@ -19,7 +19,7 @@ from tests.integration.admin.conftest import Api
 
 DOCS = Path(__file__).parents[3] / "docs"
 API = (DOCS / "api.md").read_text(encoding="utf-8")
-WALK = (DOCS / "walkthrough.md").read_text(encoding="utf-8")
+WALK = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 
 
 def _refs(value: Any) -> Iterator[str]:
