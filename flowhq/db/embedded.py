@@ -16,7 +16,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -67,8 +67,15 @@ class EmbeddedPostgres:
     started it. If this process is killed, the server shuts down by itself.
     """
 
-    def __init__(self, data_dir: Path, *, binaries: Sequence[Binaries] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        binaries: Sequence[Binaries] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._home = data_dir.absolute()
+        self._settings = {**SETTINGS, **(settings or {})}
         self._data = self._home / "data"
         self._available = None if binaries is None else list(binaries)
         self._lock: IO[bytes] | None = None
@@ -217,7 +224,7 @@ class EmbeddedPostgres:
         _refuse_strange(self.socket_dir, self._user)
 
     def _start(self, binaries: Binaries) -> None:
-        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         command: list[str | Path] = [
             *(binaries.postgres, "-D", self._data, "-k", self.socket_dir),
             *settings,

@@ -1,0 +1,764 @@
+-- Flow HQ's whole schema, to be read as documentation.
+--
+-- What runs is migrations/NNNN_*.sql (flowhq/db/migrate.py); a test builds one database from this
+-- file and one from the migrations and compares their catalogs. PostgreSQL 14 or newer; no
+-- extension is needed.
+--
+-- Rules that hold everywhere:
+--   * Each row with a tenant_id is one tenant's. Row-level security is the second wall behind
+--     WHERE tenant_id = $1: see the end of this file.
+--   * Names of unique and check constraints are API: flowhq/db/faults.py turns them into the field
+--     that an answer names.
+--   * Times are timestamptz by the database's clock. Only wa_timestamp, last_timestamp and the
+--     last_*_at of a conversation come from the platform, never later than now().
+--   * Ids that WhatsApp gives (jid, lid, message id) are text, as the platform spells them.
+
+-- == Tenants ======================================================================================
+
+-- NEW -> QR_PENDING      the worker is started, a code is to be scanned
+-- QR_PENDING -> ACTIVE   connected
+-- ACTIVE -> PAUSED       the admin pauses; ACTIVE again when the admin resumes
+-- any -> ERROR           disconnected for good, stale or crashed; the reason says which
+-- ERROR -> QR_PENDING    the worker is restarted
+CREATE TYPE tenant_status AS ENUM ('NEW', 'QR_PENDING', 'ACTIVE', 'PAUSED', 'ERROR');
+
+-- What the operator wants: START and STOP set it, no failure ever does.
+CREATE TYPE desired_state AS ENUM ('STOPPED', 'RUNNING');
+
+-- Which catalogue of replies the bot speaks.
+CREATE TYPE template_type AS ENUM ('BOOKING', 'ECOMMERCE', 'SUPPORT');
+
+-- Swahili, English.
+CREATE TYPE language AS ENUM ('SW', 'EN');
+
+-- DISCONNECTED -> QR_READY   a code is on show (last_qr)
+-- QR_READY -> CONNECTED      the phone scanned it; the code is cleared
+-- any -> DISCONNECTED        connection lost, logged out, codes ran out, stopped
+CREATE TYPE session_state AS ENUM ('DISCONNECTED', 'QR_READY', 'CONNECTED');
+
+-- STOPPED -> RUNNING   started: by the admin, or by the supervisor after a start of the daemon
+-- RUNNING -> STOPPED   stopped
+-- RUNNING -> ERROR     gave up, or no heartbeat for two minutes; last_error says why
+CREATE TYPE worker_status AS ENUM ('STOPPED', 'RUNNING', 'ERROR');
+
+-- Keeps updated_at on every table that has one.
+CREATE FUNCTION set_updated_at() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.updated_at := now();
+    RETURN NEW;
+END
+$$;
+
+-- One row: who this installation is, and the secret from which each tenant's key for message ids
+-- is derived. The application's role has no right to it; a restored backup goes on with it.
+CREATE TABLE installation (
+    only_row boolean NOT NULL DEFAULT true,
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    secret bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT installation_pkey PRIMARY KEY (only_row),
+    CONSTRAINT installation_only_row_check CHECK (only_row),
+    CONSTRAINT installation_secret_check CHECK (octet_length(secret) = 32)
+);
+
+-- A customer with one number. Everything else of the tenant goes with its row.
+CREATE TABLE tenants (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    name text NOT NULL,
+    phone_number text NOT NULL,                              -- E.164, the number of the bot
+    status tenant_status NOT NULL DEFAULT 'NEW',             -- observed
+    desired_state desired_state NOT NULL DEFAULT 'STOPPED',  -- wanted
+    reason text NOT NULL DEFAULT 'NOT_STARTED',              -- flowhq.model.Reason
+    detail text NOT NULL DEFAULT '',                         -- the same for a person, one line
+    paused_at timestamptz,                                   -- set while the admin's pause holds
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT tenants_pkey PRIMARY KEY (id),
+    CONSTRAINT tenants_phone_number_key UNIQUE (phone_number),
+    CONSTRAINT tenants_name_check CHECK (name <> ''),
+    CONSTRAINT tenants_phone_number_check CHECK (phone_number ~ '^\+[1-9][0-9]{6,14}$')
+);
+-- serves: the list of tenants, newest first (tenants.LIST_TENANTS)
+CREATE INDEX tenants_created_at_idx ON tenants (created_at, id);
+CREATE TRIGGER tenants_updated_at BEFORE UPDATE ON tenants
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+-- What the bot says and when, one row a tenant.
+CREATE TABLE tenant_configs (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    template_type template_type NOT NULL DEFAULT 'BOOKING',
+    business_name text NOT NULL,
+    language language NOT NULL DEFAULT 'SW',
+    hours_json jsonb,                                        -- NULL: always open
+    timezone text NOT NULL DEFAULT 'Africa/Dar_es_Salaam',   -- IANA name, for hours_json
+    details jsonb NOT NULL DEFAULT '{}',                     -- services, prices, contact ...
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT tenant_configs_pkey PRIMARY KEY (id),
+    CONSTRAINT tenant_configs_tenant_id_key UNIQUE (tenant_id),
+    CONSTRAINT tenant_configs_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
+    CONSTRAINT tenant_configs_details_check CHECK (jsonb_typeof(details) = 'object')
+);
+CREATE TRIGGER tenant_configs_updated_at BEFORE UPDATE ON tenant_configs
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+-- The pairing record, one row a tenant. The keys of the pairing live in the browser profile.
+CREATE TABLE whatsapp_sessions (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    state session_state NOT NULL DEFAULT 'DISCONNECTED',
+    last_qr text,                     -- PNG data URL; whoever has it can link a device
+    last_qr_text text,                -- what the picture encodes
+    last_qr_expires_at timestamptz,   -- an estimate
+    last_seen_at timestamptz,         -- last successful probe, every 30 s while connected
+    paired_at timestamptz,            -- NULL: never paired, or unlinked since
+    own_jid text,
+    own_lid text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT whatsapp_sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT whatsapp_sessions_tenant_id_key UNIQUE (tenant_id),
+    CONSTRAINT whatsapp_sessions_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
+);
+CREATE TRIGGER whatsapp_sessions_updated_at BEFORE UPDATE ON whatsapp_sessions
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+-- What runs the tenant, one row a tenant: a task of the daemon with a browser of its own.
+CREATE TABLE worker_processes (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    name text NOT NULL,               -- the process manager's name of the original; worker-<tenant>
+    status worker_status NOT NULL DEFAULT 'STOPPED',
+    last_error text,                  -- cleared when it runs again
+    restarts integer NOT NULL DEFAULT 0,
+    started_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT worker_processes_pkey PRIMARY KEY (id),
+    CONSTRAINT worker_processes_tenant_id_key UNIQUE (tenant_id),
+    CONSTRAINT worker_processes_name_key UNIQUE (name),
+    CONSTRAINT worker_processes_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
+    CONSTRAINT worker_processes_restarts_check CHECK (restarts >= 0)
+);
+CREATE TRIGGER worker_processes_updated_at BEFORE UPDATE ON worker_processes
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE FUNCTION default_worker_name() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.name := coalesce(NEW.name, 'worker-' || NEW.tenant_id);
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER worker_processes_name BEFORE INSERT ON worker_processes
+    FOR EACH ROW EXECUTE FUNCTION default_worker_name();
+
+-- One row for each change of a tenant's status or reason: who, why, from where to where.
+CREATE TABLE tenant_events (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    tenant_id uuid NOT NULL,
+    from_status tenant_status NOT NULL,
+    to_status tenant_status NOT NULL,
+    session session_state NOT NULL,   -- after the change
+    worker worker_status NOT NULL,    -- after the change
+    reason text NOT NULL,
+    event text NOT NULL,              -- flowhq.bot.lifecycle.Event
+    actor text NOT NULL,              -- admin, daemon ...
+    detail text NOT NULL DEFAULT '',
+    at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT tenant_events_pkey PRIMARY KEY (id),
+    CONSTRAINT tenant_events_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
+);
+-- serves: a tenant's history, newest first (states.FETCH_EVENTS)
+CREATE INDEX tenant_events_tenant_id_idx ON tenant_events (tenant_id, id);
+
+-- == Who wrote, in which chat, and what ===========================================================
+
+-- As the original: IN from a customer, OUT from the bot or from a person at the phone.
+CREATE TYPE message_direction AS ENUM ('IN', 'OUT');
+
+-- What a message is. Only text (and captions) has a message_text; the rest is described in content.
+CREATE TYPE message_type AS ENUM (
+    'text', 'image', 'video', 'document', 'audio', 'sticker', 'interactive', 'reaction',
+    'location', 'contacts', 'poll', 'order', 'template', 'unsupported'
+);
+
+-- Declared in the order of ascent: a status is only ever raised, by greatest(old, new).
+-- received    incoming; never changes
+-- queued      outgoing: planned, in the outbox
+-- sent        the server took it (ack 1), or a person typed it at the phone
+-- failed      given up; over queued or sent only (a later proof of delivery wins)
+-- delivered   ack 2, read ack 3, played ack 4
+CREATE TYPE message_status AS ENUM (
+    'received', 'queued', 'sent', 'failed', 'delivered', 'read', 'played'
+);
+
+-- A person, by our own id: a phone number may be unknown for ever (WhatsApp's LID, the Cloud API's
+-- business-scoped user id). Rows merge when a mapping appears (merge_contacts).
+CREATE TABLE contacts (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    phone_number text,                -- E.164
+    lid text,                         -- <digits>@lid
+    bsuid text,
+    name text,                        -- given by the tenant's people
+    push_name text,                   -- chosen by the contact
+    opted_out_at timestamptz,         -- said stop; NULL again when they opt in
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT contacts_pkey PRIMARY KEY (id),
+    CONSTRAINT contacts_phone_number_key UNIQUE (tenant_id, phone_number),
+    CONSTRAINT contacts_lid_key UNIQUE (tenant_id, lid),
+    CONSTRAINT contacts_bsuid_key UNIQUE (tenant_id, bsuid),
+    CONSTRAINT contacts_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
+);
+CREATE TRIGGER contacts_updated_at BEFORE UPDATE ON contacts
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+-- One chat of one tenant. The 24-hour window is derived (last_customer_message_at + 24 h), never
+-- stored as a flag.
+CREATE TABLE conversations (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    chat_key text NOT NULL,                  -- the jid that the chat was first seen with
+    contact_id uuid NOT NULL,
+    last_message text,                       -- its first 1,000 characters, or [type]
+    last_message_at timestamptz,
+    last_customer_message_at timestamptz,
+    last_person_message_at timestamptz,      -- typed at the phone: not by the bot
+    last_outgoing_at timestamptz,            -- by the bot (planned) or a person
+    bot_paused_until timestamptz,            -- a person took over
+    bot_state jsonb NOT NULL DEFAULT '{}',   -- the responder's memory of the last turn
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT conversations_pkey PRIMARY KEY (id),
+    CONSTRAINT conversations_chat_key_key UNIQUE (tenant_id, chat_key),
+    CONSTRAINT conversations_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
+    CONSTRAINT conversations_contact_id_fkey
+        FOREIGN KEY (contact_id) REFERENCES contacts (id) ON DELETE CASCADE,
+    CONSTRAINT conversations_last_message_check CHECK (char_length(last_message) <= 1000)
+);
+-- serves: merge_contacts, and the cascade from contacts
+CREATE INDEX conversations_contact_id_idx ON conversations (contact_id);
+-- serves: a tenant's chats, the liveliest first
+CREATE INDEX conversations_last_message_at_idx
+    ON conversations (tenant_id, last_message_at DESC NULLS LAST);
+CREATE TRIGGER conversations_updated_at BEFORE UPDATE ON conversations
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+-- The ledger: every message in and out. The first eight columns are the original's. An outgoing
+-- row of the bot is written when the message is planned, and its status follows the acks.
+-- One partition a UTC day of created_at, made 14 days ahead (flowhq/db/partitions.py).
+CREATE TABLE message_logs (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    direction message_direction NOT NULL,
+    from_number text NOT NULL,        -- E.164 when known, else the jid
+    to_number text NOT NULL,          -- E.164 when known, else the jid
+    message_text text NOT NULL,       -- '' for what has no text
+    wa_message_id text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    conversation_id uuid,
+    type message_type NOT NULL DEFAULT 'text',
+    content jsonb NOT NULL DEFAULT '{}',
+    status message_status NOT NULL,
+    wa_timestamp timestamptz,         -- the platform's time of it
+    CONSTRAINT message_logs_pkey PRIMARY KEY (id, created_at),
+    CONSTRAINT message_logs_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
+    CONSTRAINT message_logs_conversation_id_fkey
+        FOREIGN KEY (conversation_id) REFERENCES conversations (id) ON DELETE CASCADE
+) PARTITION BY RANGE (created_at);
+-- serves: a tenant's log, newest first (logs.FETCH_NEWEST, logs.FETCH_BEFORE); cascade from tenants
+CREATE INDEX message_logs_tenant_id_created_at_idx ON message_logs (tenant_id, created_at);
+-- serves: one chat's messages; merge_chats; the cascade from conversations
+CREATE INDEX message_logs_conversation_id_created_at_idx
+    ON message_logs (conversation_id, created_at);
+-- Takes what no day's partition takes, so that an insert never fails for want of one.
+CREATE TABLE message_logs_default PARTITION OF message_logs DEFAULT;
+
+-- == What guards the processing ===================================================================
+
+-- How a message reached us: as an event, by reading the history after an absence, by a webhook.
+CREATE TYPE message_source AS ENUM ('live', 'catchup', 'webhook');
+
+-- new -> done       a step answered it, or decided that there is nothing to say
+-- new -> skipped    recorded without work to do (echo, paused, too old); the reason says why
+-- new -> retry      a step failed; again at next_at, after 2, 10, 60 and 300 s
+-- retry -> dead     the fifth attempt failed
+CREATE TYPE inbox_state AS ENUM ('new', 'retry', 'done', 'skipped', 'dead');
+
+-- Declared in the order of proof: greatest(old, new) never goes back, and an ack beats a guess.
+-- planned     decided, not begun; also: refused once and to be tried again at next_at
+-- sending     committed before the page is called: after a crash it may be out or not
+-- unknown     the call ended without an answer: look it up, never repeat blindly
+-- dead        given up; a person is told
+-- cancelled   taken back before it was begun
+-- accepted    the server has it (ack 1, or its echo was seen)
+-- delivered   ack 2, read ack 3
+CREATE TYPE outbox_state AS ENUM (
+    'planned', 'sending', 'unknown', 'dead', 'cancelled', 'accepted', 'delivered', 'read'
+);
+
+-- Every message seen, once: the dedup that survives a restart. Keyed by the bare id and its
+-- direction, since one message can be shown under two jids.
+CREATE TABLE inbox (
+    tenant_id uuid NOT NULL,
+    from_me boolean NOT NULL,
+    wa_message_id text NOT NULL,
+    chat_key text NOT NULL,           -- of a settled row: as it was then
+    wa_timestamp timestamptz NOT NULL,
+    ord bigint GENERATED ALWAYS AS IDENTITY,   -- the order within a chat
+    source message_source NOT NULL,
+    state inbox_state NOT NULL,
+    reason text NOT NULL DEFAULT '',  -- why skipped, or the intent answered
+    attempts integer NOT NULL DEFAULT 0,
+    next_at timestamptz,              -- retry: not before
+    error text,
+    payload jsonb,                    -- what rebuilds the message; dropped once it is settled
+    log_id uuid NOT NULL,             -- its row in message_logs ...
+    log_at timestamptz NOT NULL,      -- ... and that row's created_at, which names the partition
+    created_at timestamptz NOT NULL DEFAULT now(),
+    done_at timestamptz,
+    CONSTRAINT inbox_pkey PRIMARY KEY (tenant_id, from_me, wa_message_id),
+    CONSTRAINT inbox_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
+    CONSTRAINT inbox_payload_check CHECK (state IN ('done', 'skipped') OR payload IS NOT NULL)
+);
+-- serves: what a start has to go on with (inbox.WAITING)
+CREATE INDEX inbox_waiting_idx ON inbox (tenant_id, ord) WHERE state IN ('new', 'retry');
+-- serves: refilling one chat's lane (inbox.WAITING_IN_CHAT)
+CREATE INDEX inbox_waiting_chat_idx ON inbox (tenant_id, chat_key, ord)
+    WHERE state IN ('new', 'retry');
+
+-- Every message to send, planned once: (cause, part) is why and which, client_id the id it is sent
+-- under, however often. cause: the inbound id, timer:<run>:<node>, api:<request> ...
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    tenant_id uuid NOT NULL,
+    chat_key text NOT NULL,
+    to_jid text NOT NULL,
+    cause text NOT NULL,
+    part integer NOT NULL,
+    client_id text NOT NULL,
+    body jsonb NOT NULL,              -- {"text": ...}
+    intent text NOT NULL DEFAULT '',  -- which answer of the catalogue
+    state outbox_state NOT NULL DEFAULT 'planned',
+    attempts integer NOT NULL DEFAULT 0,   -- counted by the commit before the attempt
+    planned_at timestamptz NOT NULL DEFAULT now(),
+    next_at timestamptz NOT NULL DEFAULT now(),   -- not before: rate limit, retry
+    sent_at timestamptz,              -- the last time that sending began
+    error text,
+    epoch bigint NOT NULL DEFAULT 0,  -- which start of the runner began sending
+    log_id uuid NOT NULL,
+    log_at timestamptz NOT NULL,
+    CONSTRAINT outbox_pkey PRIMARY KEY (id),
+    CONSTRAINT outbox_cause_part_key UNIQUE (tenant_id, cause, part),
+    CONSTRAINT outbox_client_id_key UNIQUE (tenant_id, client_id),
+    CONSTRAINT outbox_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
+    CONSTRAINT outbox_part_check CHECK (part >= 0)
+);
+-- serves: what is not settled, oldest first (outbox.UNSETTLED)
+CREATE INDEX outbox_unsettled_idx ON outbox (tenant_id, id)
+    WHERE state IN ('planned', 'sending', 'unknown');
+
+-- Every jid under which a chat was seen: @lid and @c.us of one person lead to one chat.
+CREATE TABLE chat_aliases (
+    tenant_id uuid NOT NULL,
+    jid text NOT NULL,
+    chat_key text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT chat_aliases_pkey PRIMARY KEY (tenant_id, jid),
+    CONSTRAINT chat_aliases_chat_key_fkey FOREIGN KEY (tenant_id, chat_key)
+        REFERENCES conversations (tenant_id, chat_key) ON DELETE CASCADE
+);
+-- serves: merge_chats, and the cascade from conversations
+CREATE INDEX chat_aliases_chat_key_idx ON chat_aliases (tenant_id, chat_key);
+
+-- How far each chat is recorded: catching up starts here, with an overlap.
+CREATE TABLE chat_cursors (
+    tenant_id uuid NOT NULL,
+    chat_key text NOT NULL,
+    last_timestamp timestamptz NOT NULL,
+    last_wa_message_id text NOT NULL,
+    CONSTRAINT chat_cursors_pkey PRIMARY KEY (tenant_id, chat_key),
+    CONSTRAINT chat_cursors_chat_key_fkey FOREIGN KEY (tenant_id, chat_key)
+        REFERENCES conversations (tenant_id, chat_key) ON DELETE CASCADE
+);
+
+-- == Recording a message ==========================================================================
+--
+-- record_message is one round trip. Its locks, in this order everywhere, so that nothing waits in
+-- a circle: inbox rows, conversation, outbox rows, message_logs. Linking chats takes an advisory
+-- lock of the tenant before any of them.
+
+-- Two rows turned out to be one person: the older row stays. Whoever opted out stays opted out.
+CREATE FUNCTION merge_contacts(p_tenant uuid, p_keep uuid, p_drop uuid) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    gone contacts;
+BEGIN
+    UPDATE conversations SET contact_id = p_keep
+    WHERE tenant_id = p_tenant AND contact_id = p_drop;
+    DELETE FROM contacts WHERE tenant_id = p_tenant AND id = p_drop RETURNING * INTO gone;
+    UPDATE contacts SET
+        phone_number = coalesce(phone_number, gone.phone_number),
+        lid = coalesce(lid, gone.lid),
+        bsuid = coalesce(bsuid, gone.bsuid),
+        name = coalesce(name, gone.name),
+        push_name = coalesce(push_name, gone.push_name),
+        opted_out_at = least(opted_out_at, gone.opted_out_at),
+        created_at = least(created_at, gone.created_at)
+    WHERE tenant_id = p_tenant AND id = p_keep;
+END
+$$;
+
+-- Two chats turned out to be one: what waits, what is planned and what was said moves to p_keep.
+-- Settled inbox and outbox rows keep the name that the chat had then.
+CREATE FUNCTION merge_chats(p_tenant uuid, p_keep text, p_drop text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    kept conversations;
+    gone conversations;
+BEGIN
+    PERFORM FROM inbox
+    WHERE tenant_id = p_tenant AND chat_key = p_drop AND state IN ('new', 'retry')
+    ORDER BY ord FOR UPDATE;
+    PERFORM FROM conversations
+    WHERE tenant_id = p_tenant AND chat_key IN (p_keep, p_drop) ORDER BY id FOR UPDATE;
+    SELECT * INTO kept FROM conversations WHERE tenant_id = p_tenant AND chat_key = p_keep;
+    SELECT * INTO gone FROM conversations WHERE tenant_id = p_tenant AND chat_key = p_drop;
+    UPDATE inbox SET chat_key = p_keep
+    WHERE tenant_id = p_tenant AND chat_key = p_drop AND state IN ('new', 'retry');
+    UPDATE outbox SET chat_key = p_keep
+    WHERE tenant_id = p_tenant AND chat_key = p_drop
+        AND state IN ('planned', 'sending', 'unknown');
+    UPDATE message_logs SET conversation_id = kept.id
+    WHERE tenant_id = p_tenant AND conversation_id = gone.id;
+    UPDATE chat_aliases SET chat_key = p_keep WHERE tenant_id = p_tenant AND chat_key = p_drop;
+    INSERT INTO chat_cursors AS c (tenant_id, chat_key, last_timestamp, last_wa_message_id)
+    SELECT tenant_id, p_keep, last_timestamp, last_wa_message_id FROM chat_cursors
+    WHERE tenant_id = p_tenant AND chat_key = p_drop
+    ON CONFLICT (tenant_id, chat_key) DO UPDATE SET
+        last_timestamp = excluded.last_timestamp,
+        last_wa_message_id = excluded.last_wa_message_id
+    WHERE excluded.last_timestamp > c.last_timestamp;
+    UPDATE conversations SET
+        last_message = CASE
+            WHEN kept.last_message_at >= gone.last_message_at OR gone.last_message_at IS NULL
+            THEN kept.last_message ELSE gone.last_message END,
+        last_message_at = greatest(kept.last_message_at, gone.last_message_at),
+        last_customer_message_at =
+            greatest(kept.last_customer_message_at, gone.last_customer_message_at),
+        last_person_message_at =
+            greatest(kept.last_person_message_at, gone.last_person_message_at),
+        last_outgoing_at = greatest(kept.last_outgoing_at, gone.last_outgoing_at),
+        bot_paused_until = greatest(kept.bot_paused_until, gone.bot_paused_until),
+        bot_state = CASE
+            WHEN kept.last_message_at >= gone.last_message_at OR gone.last_message_at IS NULL
+            THEN kept.bot_state ELSE gone.bot_state END
+    WHERE id = kept.id;
+    DELETE FROM conversations WHERE id = gone.id;
+    IF kept.contact_id <> gone.contact_id THEN
+        PERFORM merge_contacts(p_tenant, kept.contact_id, gone.contact_id);
+    END IF;
+END
+$$;
+
+-- All of p_jids lead to one chat afterwards, made or merged as it takes; p_chat names a new one.
+CREATE FUNCTION link_chat(
+    p_tenant uuid, p_chat text, p_jids text[], p_phone text, p_lid text
+) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_key text;
+    v_contact uuid;
+    v_other record;
+BEGIN
+    SELECT c.chat_key, c.contact_id INTO v_key, v_contact FROM conversations c
+    WHERE c.tenant_id = p_tenant AND c.chat_key IN (
+        SELECT a.chat_key FROM chat_aliases a
+        WHERE a.tenant_id = p_tenant AND a.jid = ANY (p_jids)
+    ) ORDER BY c.created_at, c.id LIMIT 1;
+    FOR v_other IN
+        SELECT DISTINCT a.chat_key FROM chat_aliases a
+        WHERE a.tenant_id = p_tenant AND a.jid = ANY (p_jids) AND a.chat_key <> v_key
+    LOOP
+        PERFORM merge_chats(p_tenant, v_key, v_other.chat_key);
+    END LOOP;
+    FOR v_other IN
+        SELECT k.id FROM contacts k
+        WHERE k.tenant_id = p_tenant AND (k.phone_number = p_phone OR k.lid = p_lid)
+        ORDER BY k.created_at, k.id
+    LOOP
+        IF v_contact IS NULL THEN
+            v_contact := v_other.id;
+        ELSIF v_contact <> v_other.id THEN
+            PERFORM merge_contacts(p_tenant, v_contact, v_other.id);
+        END IF;
+    END LOOP;
+    IF v_contact IS NULL THEN
+        INSERT INTO contacts (tenant_id, phone_number, lid) VALUES (p_tenant, p_phone, p_lid)
+        RETURNING id INTO v_contact;
+    ELSE
+        UPDATE contacts SET
+            phone_number = coalesce(phone_number, p_phone), lid = coalesce(lid, p_lid)
+        WHERE tenant_id = p_tenant AND id = v_contact;
+    END IF;
+    IF v_key IS NULL THEN
+        v_key := p_chat;
+        INSERT INTO conversations (tenant_id, chat_key, contact_id)
+        VALUES (p_tenant, v_key, v_contact);
+    END IF;
+    INSERT INTO chat_aliases (tenant_id, jid, chat_key)
+    SELECT p_tenant, jid, v_key FROM unnest(p_jids) AS jid
+    ON CONFLICT (tenant_id, jid) DO NOTHING;
+END
+$$;
+
+-- The chat behind p_jids, its row locked. The way through link_chat is taken only by a chat's first
+-- message and by the one that brings a new mapping.
+CREATE FUNCTION lock_chat(
+    p_tenant uuid, p_chat text, p_jids text[], p_phone text, p_lid text
+) RETURNS conversations
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_first text;
+    v_last text;
+    v_count bigint;
+    v_chat conversations;
+BEGIN
+    FOR round IN 1..5 LOOP
+        SELECT min(chat_key), max(chat_key), count(*) INTO v_first, v_last, v_count
+        FROM chat_aliases WHERE tenant_id = p_tenant AND jid = ANY (p_jids);
+        IF v_count = cardinality(p_jids) AND v_first = v_last THEN
+            SELECT * INTO v_chat FROM conversations
+            WHERE tenant_id = p_tenant AND chat_key = v_first FOR NO KEY UPDATE;
+            IF FOUND THEN
+                RETURN v_chat;
+            END IF;
+        END IF;
+        PERFORM pg_advisory_xact_lock(hashtextextended('chats ' || p_tenant, 0));
+        PERFORM link_chat(p_tenant, p_chat, p_jids, p_phone, p_lid);
+    END LOOP;
+    RAISE EXCEPTION 'a chat could not be linked' USING ERRCODE = 'serialization_failure';
+END
+$$;
+
+-- Forward only.
+CREATE FUNCTION advance_cursor(p_tenant uuid, p_chat_key text, p_at timestamptz, p_id text)
+RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO chat_cursors AS c (tenant_id, chat_key, last_timestamp, last_wa_message_id)
+    VALUES (p_tenant, p_chat_key, p_at, p_id)
+    ON CONFLICT (tenant_id, chat_key) DO UPDATE SET
+        last_timestamp = excluded.last_timestamp,
+        last_wa_message_id = excluded.last_wa_message_id
+    WHERE excluded.last_timestamp >= c.last_timestamp;
+$$;
+
+-- One message into the ledger. Known already: o_fresh is false and nothing changes. The echo of a
+-- message of ours confirms it and is no new row. p_state: 'new', or 'skipped' with its p_reason.
+CREATE FUNCTION record_message(
+    p_tenant uuid, p_from_me boolean, p_id text, p_chat text, p_jids text[], p_phone text,
+    p_lid text, p_push_name text, p_type text, p_text text, p_content jsonb, p_payload jsonb,
+    p_at timestamptz, p_source text, p_state text, p_reason text,
+    OUT o_chat_key text, OUT o_fresh boolean, OUT o_state text, OUT o_ord bigint
+)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_at timestamptz := least(p_at, now());
+    v_log_id uuid := gen_random_uuid();
+    v_own record;
+    v_chat conversations;
+    v_them text;
+    v_us text;
+BEGIN
+    o_fresh := false;
+    SELECT i.chat_key, i.state, i.ord INTO o_chat_key, o_state, o_ord FROM inbox i
+    WHERE i.tenant_id = p_tenant AND i.from_me = p_from_me AND i.wa_message_id = p_id;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    IF p_from_me THEN
+        UPDATE outbox SET state = greatest(state, 'accepted'), error = NULL
+        WHERE tenant_id = p_tenant AND client_id = p_id
+        RETURNING chat_key, log_id, log_at INTO v_own;
+        IF FOUND THEN
+            UPDATE message_logs SET status = greatest(status, 'sent'), wa_timestamp = p_at
+            WHERE tenant_id = p_tenant AND id = v_own.log_id AND created_at = v_own.log_at;
+            IF EXISTS (
+                SELECT FROM conversations
+                WHERE tenant_id = p_tenant AND chat_key = v_own.chat_key
+            ) THEN
+                PERFORM advance_cursor(p_tenant, v_own.chat_key, v_at, p_id);
+            END IF;
+            SELECT v_own.chat_key, 'done', 0 INTO o_chat_key, o_state, o_ord;
+            RETURN;
+        END IF;
+    END IF;
+
+    v_chat := lock_chat(p_tenant, p_chat, p_jids, p_phone, p_lid);
+    INSERT INTO inbox (
+        tenant_id, from_me, wa_message_id, chat_key, wa_timestamp, source, state, reason,
+        payload, log_id, log_at, done_at
+    ) VALUES (
+        p_tenant, p_from_me, p_id, v_chat.chat_key, p_at, p_source::message_source,
+        p_state::inbox_state, p_reason,
+        CASE WHEN p_state NOT IN ('done', 'skipped') THEN p_payload END, v_log_id, now(),
+        CASE WHEN p_state IN ('done', 'skipped') THEN now() END
+    ) ON CONFLICT (tenant_id, from_me, wa_message_id) DO NOTHING
+    RETURNING chat_key, state, ord INTO o_chat_key, o_state, o_ord;
+    IF NOT FOUND THEN
+        SELECT i.chat_key, i.state, i.ord INTO o_chat_key, o_state, o_ord FROM inbox i
+        WHERE i.tenant_id = p_tenant AND i.from_me = p_from_me AND i.wa_message_id = p_id;
+        RETURN;
+    END IF;
+    o_fresh := true;
+
+    SELECT coalesce(k.phone_number, p_chat), t.phone_number INTO v_them, v_us
+    FROM contacts k JOIN tenants t ON t.id = k.tenant_id
+    WHERE k.tenant_id = p_tenant AND k.id = v_chat.contact_id;
+    INSERT INTO message_logs (
+        id, tenant_id, direction, from_number, to_number, message_text, wa_message_id,
+        created_at, conversation_id, type, content, status, wa_timestamp
+    ) VALUES (
+        v_log_id, p_tenant,
+        CASE WHEN p_from_me THEN 'OUT' ELSE 'IN' END::message_direction,
+        CASE WHEN p_from_me THEN v_us ELSE v_them END,
+        CASE WHEN p_from_me THEN v_them ELSE v_us END,
+        p_text, p_id, now(), v_chat.id, p_type::message_type, p_content,
+        CASE WHEN p_from_me THEN 'sent' ELSE 'received' END::message_status, p_at
+    );
+    UPDATE conversations SET
+        last_message = CASE WHEN v_at >= coalesce(last_message_at, v_at)
+            THEN left(coalesce(nullif(p_text, ''), '[' || p_type || ']'), 1000)
+            ELSE last_message END,
+        last_message_at = greatest(last_message_at, v_at),
+        last_customer_message_at = CASE WHEN p_from_me THEN last_customer_message_at
+            ELSE greatest(last_customer_message_at, v_at) END,
+        last_person_message_at = CASE WHEN p_from_me
+            THEN greatest(last_person_message_at, v_at) ELSE last_person_message_at END,
+        last_outgoing_at = CASE WHEN p_from_me
+            THEN greatest(last_outgoing_at, v_at) ELSE last_outgoing_at END
+    WHERE tenant_id = p_tenant AND id = v_chat.id;
+    IF NOT p_from_me AND p_push_name <> '' THEN
+        UPDATE contacts SET push_name = p_push_name
+        WHERE tenant_id = p_tenant AND id = v_chat.contact_id
+            AND push_name IS DISTINCT FROM p_push_name;
+    END IF;
+    PERFORM advance_cursor(p_tenant, v_chat.chat_key, v_at, p_id);
+END
+$$;
+
+-- == The second wall ==============================================================================
+--
+-- flowhq_app   what the daemon's pool acts as. It owns nothing and cannot pass row-level security.
+-- flowhq_ops   owns the views below, and may read what they show of all tenants.
+-- Both are NOLOGIN, belong to the cluster, and are made by flowhq/db/migrate.py; the user of the
+-- url (the owner) is a member of both and takes on the one or the other.
+--
+-- A tenant is chosen for one transaction: SELECT set_config('app.tenant_id', $1, true). Afterwards
+-- the setting is '' on that connection, not NULL: hence the nullif, and no row without a tenant.
+
+DO $$
+DECLARE
+    v_table text;
+    v_column text;
+    v_mine text := '(SELECT nullif(current_setting(''app.tenant_id'', true), ''''))::uuid';
+BEGIN
+    FOREACH v_table IN ARRAY ARRAY[
+        'tenants', 'tenant_configs', 'whatsapp_sessions', 'worker_processes', 'tenant_events',
+        'contacts', 'conversations', 'message_logs', 'inbox', 'outbox', 'chat_aliases',
+        'chat_cursors'
+    ] LOOP
+        v_column := CASE v_table WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END;
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', v_table);
+        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', v_table);
+        EXECUTE format(
+            'CREATE POLICY tenant_isolation ON %I USING (%I = %s) WITH CHECK (%I = %s)',
+            v_table, v_column, v_mine, v_column, v_mine
+        );
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO flowhq_app', v_table);
+    END LOOP;
+END
+$$;
+
+-- A partition is reached through its parent only: it has no policy and no grant of its own.
+ALTER TABLE message_logs_default ENABLE ROW LEVEL SECURITY;
+ALTER TABLE message_logs_default FORCE ROW LEVEL SECURITY;
+
+-- == The operator's views =========================================================================
+
+CREATE POLICY ops_read ON tenants FOR SELECT TO flowhq_ops USING (true);
+CREATE POLICY ops_read ON tenant_configs FOR SELECT TO flowhq_ops USING (true);
+CREATE POLICY ops_read ON whatsapp_sessions FOR SELECT TO flowhq_ops USING (true);
+CREATE POLICY ops_read ON worker_processes FOR SELECT TO flowhq_ops USING (true);
+CREATE POLICY ops_read ON tenant_events FOR SELECT TO flowhq_ops USING (true);
+CREATE POLICY ops_read ON inbox FOR SELECT TO flowhq_ops USING (true);
+CREATE POLICY ops_read ON outbox FOR SELECT TO flowhq_ops USING (true);
+
+GRANT SELECT ON tenants, tenant_configs, worker_processes, tenant_events TO flowhq_ops;
+GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid)
+    ON whatsapp_sessions TO flowhq_ops;
+GRANT SELECT (tenant_id, state, ord, created_at) ON inbox TO flowhq_ops;
+GRANT SELECT (tenant_id, state, id, planned_at) ON outbox TO flowhq_ops;
+
+CREATE VIEW ops_tenants AS
+SELECT
+    t.id, t.name, t.phone_number, t.status, t.desired_state, t.reason, t.detail, t.paused_at,
+    t.created_at, t.updated_at,
+    c.template_type, c.business_name, c.language, c.timezone, c.hours_json, c.details,
+    s.state AS session_state, s.last_seen_at, s.paired_at, s.own_jid,
+    w.name AS worker_name, w.status AS worker_status, w.last_error, w.restarts, w.started_at
+FROM tenants t
+LEFT JOIN tenant_configs c ON c.tenant_id = t.id
+LEFT JOIN whatsapp_sessions s ON s.tenant_id = t.id
+LEFT JOIN worker_processes w ON w.tenant_id = t.id;
+
+CREATE VIEW ops_events AS
+SELECT
+    e.id, e.tenant_id, e.from_status, e.to_status, e.session, e.worker, e.reason, e.event,
+    e.actor, e.detail, e.at
+FROM tenant_events e;
+
+CREATE VIEW ops_backlog AS
+SELECT
+    t.id AS tenant_id,
+    (SELECT count(*) FROM inbox i
+        WHERE i.tenant_id = t.id AND i.state IN ('new', 'retry')) AS inbox_waiting,
+    (SELECT min(i.created_at) FROM inbox i
+        WHERE i.tenant_id = t.id AND i.state IN ('new', 'retry')) AS inbox_oldest_at,
+    (SELECT count(*) FROM outbox o
+        WHERE o.tenant_id = t.id AND o.state IN ('planned', 'sending', 'unknown'))
+        AS outbox_unsettled,
+    (SELECT min(o.planned_at) FROM outbox o
+        WHERE o.tenant_id = t.id AND o.state IN ('planned', 'sending', 'unknown'))
+        AS outbox_oldest_at
+FROM tenants t;
+
+-- A new owner must be able to create in the schema, for the moment of the change only.
+DO $$
+DECLARE
+    v_lend boolean := NOT has_schema_privilege('flowhq_ops', current_schema(), 'CREATE');
+BEGIN
+    IF v_lend THEN
+        EXECUTE format('GRANT CREATE ON SCHEMA %I TO flowhq_ops', current_schema());
+    END IF;
+    ALTER VIEW ops_tenants OWNER TO flowhq_ops;
+    ALTER VIEW ops_events OWNER TO flowhq_ops;
+    ALTER VIEW ops_backlog OWNER TO flowhq_ops;
+    IF v_lend THEN
+        EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM flowhq_ops', current_schema());
+    END IF;
+END
+$$;

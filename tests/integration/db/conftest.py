@@ -1,0 +1,74 @@
+"""The database floor's tests run twice: on the embedded server, and on an ordinary one by URL."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from flowhq.db.installation import Installation, load_installation
+from flowhq.db.ledger import PostgresLedger
+from flowhq.db.pool import Database
+from flowhq.db.tenants import NewTenant, create_tenant
+from flowhq.model import TenantId
+from tests.pg import (
+    database,
+    empty_url,
+    pg_home,
+    pg_server,
+    plain_server,
+    plain_url,
+    postgres_url,
+)
+
+__all__ = [
+    "database",
+    "empty_url",
+    "pg_home",
+    "pg_server",
+    "plain_server",
+    "plain_url",
+    "postgres_url",
+]
+
+
+@pytest.fixture(params=["embedded", "by-url"])
+def any_url(request: pytest.FixtureRequest) -> str:
+    """A fresh, migrated database on either server."""
+    name = {"embedded": "postgres_url", "by-url": "plain_url"}[request.param]
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture
+async def store(any_url: str) -> AsyncIterator[Database]:
+    async with Database(any_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def installation(any_url: str) -> Installation:
+    return await load_installation(any_url)
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A tenant with its ledger."""
+
+    tenant_id: TenantId
+    ledger: PostgresLedger
+    database: Database
+
+
+async def open_shop(database: Database, installation: Installation, phone: str) -> Shop:
+    row = await create_tenant(database, NewTenant("Duka", phone, "Duka la Asha"))
+    key = installation.tenant_key(row.tenant_id)
+    return Shop(row.tenant_id, PostgresLedger(database, row.tenant_id, key, epoch=7), database)
+
+
+@pytest.fixture
+async def shop(store: Database, installation: Installation) -> Shop:
+    return await open_shop(store, installation, "+255700000001")
+
+
+@pytest.fixture
+async def other_shop(store: Database, installation: Installation) -> Shop:
+    return await open_shop(store, installation, "+255700000002")

@@ -1,0 +1,147 @@
+"""One person, one chat, whatever jid it shows under."""
+
+import asyncio
+from datetime import timedelta
+
+from asyncpg import Record
+
+from flowhq.model import Ack, InboxKey, InboxState, Jid
+from tests.integration.db.conftest import Shop
+from tests.integration.db.messages import ASHA, ASHA_LID, ASHA_PN, TEXT, message, say
+
+LID_DIGITS = ASHA_LID.partition("@")[0]
+
+
+async def rows(shop: Shop, sql: str) -> list[Record]:
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        return await tx.fetch(sql)
+
+
+async def test_a_mapping_in_the_first_message_makes_both_jids_one_chat(shop: Shop) -> None:
+    both = message("3A1", chat=ASHA_LID, phone=ASHA)
+    first = await shop.ledger.record(both, state=InboxState.NEW)
+    second = await shop.ledger.record(message("3A2", chat=ASHA_PN), state=InboxState.NEW)
+    assert first.chat_key == second.chat_key == ASHA_LID
+    (contact,) = await rows(shop, "SELECT phone_number, lid FROM contacts")
+    assert tuple(contact) == ("+255712345678", ASHA_LID)
+
+
+async def test_an_unmapped_lid_is_a_chat_of_its_own(shop: Shop) -> None:
+    await shop.ledger.record(message("3A1", chat=ASHA_LID), state=InboxState.NEW)
+    await shop.ledger.record(message("3A2", chat=ASHA_PN), state=InboxState.NEW)
+    assert len(await rows(shop, "SELECT FROM conversations")) == 2
+    (log, _) = await rows(shop, "SELECT from_number FROM message_logs ORDER BY wa_message_id")
+    assert log["from_number"] == ASHA_LID
+
+
+async def test_two_chats_merge_when_the_mapping_appears(shop: Shop) -> None:
+    by_lid = message("3A1", chat=ASHA_LID, push_name="", text="one")
+    first = await shop.ledger.record(by_lid, state=InboxState.NEW)
+    by_phone = message("3A2", chat=ASHA_PN, text="two", at=TEXT.at + timedelta(minutes=1))
+    second = await shop.ledger.record(by_phone, state=InboxState.NEW)
+    (reply,) = await shop.ledger.process(second.key, say("Karibu", opted_out=True))
+    joined = message("3A3", chat=ASHA_LID, phone=ASHA, at=TEXT.at + timedelta(minutes=2))
+    third = await shop.ledger.record(joined, state=InboxState.NEW)
+
+    assert third.chat_key == first.chat_key == ASHA_LID
+    assert len(await rows(shop, "SELECT FROM conversations")) == 1
+    (contact,) = await rows(
+        shop, "SELECT phone_number, lid, push_name, opted_out_at IS NOT NULL FROM contacts"
+    )
+    assert tuple(contact) == ("+255712345678", ASHA_LID, "Asha", True)
+    in_chat = await shop.ledger.waiting(first.chat_key, limit=9)
+    assert [row.key.message_id for row in in_chat] == ["3A1", "3A3"]
+    (outgoing,) = await shop.ledger.unsettled()
+    assert (outgoing.outbox_id, outgoing.chat_key) == (reply.outbox_id, ASHA_LID)
+    logs = await rows(shop, "SELECT DISTINCT conversation_id IS NULL FROM message_logs")
+    assert [tuple(row) for row in logs] == [(False,)]
+    cursors = await shop.ledger.cursor([ASHA_LID, ASHA_PN])
+    assert cursors == {ASHA_LID: joined.at, ASHA_PN: joined.at}
+
+
+async def test_a_merged_chat_goes_on_working(shop: Shop) -> None:
+    await shop.ledger.record(message("3A1", chat=ASHA_LID), state=InboxState.NEW)
+    old = await shop.ledger.record(message("3A2", chat=ASHA_PN), state=InboxState.NEW)
+    await shop.ledger.record(message("3A3", chat=ASHA_PN, lid=LID_DIGITS), state=InboxState.NEW)
+    (row,) = await shop.ledger.process(old.key, say("Karibu"))
+    assert (row.chat_key, row.to) == (ASHA_LID, ASHA_PN)
+    assert await shop.ledger.mark_sending(row.outbox_id)
+    await shop.ledger.mark_accepted(row.outbox_id, Ack.SERVER)
+    (notice,) = await shop.ledger.notify(
+        old.chat_key, ASHA_PN, cause="wait:1", reply=say("Subiri")(TEXT, None).replies[0]  # type: ignore[arg-type]
+    )
+    assert notice.chat_key == ASHA_LID
+
+
+async def test_recording_while_chats_merge_loses_nothing(shop: Shop) -> None:
+    senders = [
+        {"chat": ASHA_LID},
+        {"chat": ASHA_PN},
+        {"chat": ASHA_LID, "phone": ASHA},
+        {"chat": ASHA_PN, "lid": LID_DIGITS},
+    ]
+    messages = [message(f"3A{n:03}", **senders[n % 4]) for n in range(40)]
+    recorded = await asyncio.gather(
+        *(shop.ledger.record(one, state=InboxState.NEW) for one in messages)
+    )
+    assert all(one.fresh for one in recorded)
+    (chat,) = await rows(shop, "SELECT chat_key FROM conversations")
+    waiting = await shop.ledger.waiting(chat["chat_key"], limit=100)
+    assert len(waiting) == 40
+    assert len(await rows(shop, "SELECT FROM contacts")) == 1
+    (count,) = await rows(
+        shop,
+        "SELECT count(*) FROM message_logs l JOIN conversations c ON c.id = l.conversation_id",
+    )
+    assert count["count"] == 40
+
+
+async def test_answering_while_chats_merge_loses_nothing(shop: Shop) -> None:
+    keys = []
+    for number in range(20):
+        chat = ASHA_LID if number % 2 else ASHA_PN
+        recorded = await shop.ledger.record(message(f"3A{number}", chat=chat), state=InboxState.NEW)
+        keys.append(recorded.key)
+    joined = message("3AFF", chat=ASHA_LID, phone=ASHA)
+    results = await asyncio.gather(
+        shop.ledger.record(joined, state=InboxState.NEW),
+        *(shop.ledger.process(key, say("Karibu")) for key in keys),
+    )
+    assert sum(len(planned) for planned in results[1:] if isinstance(planned, list)) == 20
+    assert {row.chat_key for row in await shop.ledger.unsettled()} == {results[0].chat_key}
+
+
+async def test_a_group_is_never_mixed_up_with_its_sender(shop: Shop) -> None:
+    group = message("3A1", chat=Jid("1203630@g.us"), phone=ASHA, lid=LID_DIGITS)
+    first = await shop.ledger.record(group, state=InboxState.SKIPPED, reason="group")
+    second = await shop.ledger.record(message("3A2"), state=InboxState.NEW)
+    assert first.chat_key != second.chat_key
+
+
+async def test_a_new_push_name_replaces_the_old_one_but_our_own_never_does(shop: Shop) -> None:
+    await shop.ledger.record(message("3A1", push_name="Asha"), state=InboxState.NEW)
+    await shop.ledger.record(message("3A2", push_name="Asha B"), state=InboxState.NEW)
+    await shop.ledger.record(message("3A3", push_name=""), state=InboxState.NEW)
+    mine = message("3A4", push_name="Duka", from_me=True)
+    await shop.ledger.record(mine, state=InboxState.SKIPPED, reason="person")
+    (contact,) = await rows(shop, "SELECT push_name FROM contacts")
+    assert contact["push_name"] == "Asha B"
+
+
+async def test_a_strange_number_is_no_phone_number(shop: Shop) -> None:
+    for number, phone in enumerate(("0", "12", "abc", "9" * 40, "255 712")):
+        odd = message(f"3A{number}", chat=Jid(f"77{number}@lid"), phone=phone)
+        await shop.ledger.record(odd, state=InboxState.NEW)
+    phones = await rows(shop, "SELECT DISTINCT phone_number FROM contacts")
+    assert [row["phone_number"] for row in phones] == [None]
+
+
+async def test_the_same_person_writes_to_two_tenants_apart(shop: Shop, other_shop: Shop) -> None:
+    for one in (shop, other_shop):
+        recorded = await one.ledger.record(TEXT, state=InboxState.NEW)
+        assert recorded.fresh
+        (row,) = await one.ledger.process(InboxKey(False, TEXT.message_id), say(str(one.tenant_id)))
+        assert row.text == str(one.tenant_id)
+    for one in (shop, other_shop):
+        assert [row.text for row in await one.ledger.unsettled()] == [str(one.tenant_id)]
+        assert len(await rows(one, "SELECT FROM contacts")) == 1
