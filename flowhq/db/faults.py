@@ -75,6 +75,10 @@ REFUSALS = {
         "a role or setting is missing",
         "Run flowhq-daemon migrate with the same [database] url.",
     ),
+    "3F": (
+        "this user has no schema to work in",
+        "Let the user own the database; see docs/operations.md.",
+    ),
     "42P01": ("a table is missing", "Run flowhq-daemon migrate."),
     "42883": ("a function is missing", "Run flowhq-daemon migrate."),
 }

@@ -6,7 +6,7 @@ connection outside of both sees no row: row-level security fails closed.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -204,15 +204,14 @@ def _session_settings() -> dict[str, str]:
 async def _abandon(connection: "PoolConnectionProxy[Record]", error: BaseException) -> None:
     """Roll back if the server still answers; cut the connection if it may not."""
     if isinstance(error, StoreUnavailableError):
-        connection.terminate()
-    if connection.is_closed():
+        _cut(connection)
         return
     try:
         await connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT_S)
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
+        _cut(connection)
     except asyncio.CancelledError:
-        connection.terminate()
+        _cut(connection)
         raise
 
 
@@ -223,5 +222,10 @@ async def _give_back(
     try:
         await pool.release(connection, timeout=ROLLBACK_TIMEOUT_S)
     except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        if not connection.is_closed():
-            connection.terminate()
+        _cut(connection)
+
+
+def _cut(connection: "PoolConnectionProxy[Record]") -> None:
+    """Close without a word to the server; one that is closed has left its proxy already."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()

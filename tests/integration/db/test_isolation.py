@@ -1,0 +1,203 @@
+"""The second wall: no row of another tenant, whatever the query forgets."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from flowhq.db.migrate import owner_connection
+from flowhq.db.pool import Database, Tx
+from flowhq.errors import StoreRefusedError
+from flowhq.model import Ack, InboxState, TenantId
+from tests.integration.db.conftest import Shop
+from tests.integration.db.messages import TEXT, say
+from tests.pg import fetchval
+
+TABLES = [
+    "tenants",
+    "tenant_configs",
+    "whatsapp_sessions",
+    "worker_processes",
+    "tenant_events",
+    "contacts",
+    "conversations",
+    "message_logs",
+    "inbox",
+    "outbox",
+    "chat_aliases",
+    "chat_cursors",
+]
+
+INSERT_EVENT = """
+INSERT INTO tenant_events
+    (tenant_id, from_status, to_status, session, worker, reason, event, actor)
+VALUES ($1, 'NEW', 'ACTIVE', 'CONNECTED', 'RUNNING', 'CONNECTED', 'READY', 'test')
+"""
+
+
+def owner_of(table: str) -> str:
+    return "id" if table == "tenants" else "tenant_id"
+
+
+@pytest.fixture
+async def furnished(shop: Shop, other_shop: Shop) -> tuple[Shop, Shop]:
+    """Two tenants with a row in every table."""
+    for one in (shop, other_shop):
+        recorded = await one.ledger.record(TEXT, state=InboxState.NEW)
+        (row,) = await one.ledger.process(recorded.key, say("Karibu"))
+        await one.ledger.mark_sending(row.outbox_id)
+        await one.ledger.mark_accepted(row.outbox_id, Ack.SERVER)
+        async with one.database.tenant(one.tenant_id) as tx:
+            await tx.execute(INSERT_EVENT, one.tenant_id)
+    return shop, other_shop
+
+
+@asynccontextmanager
+async def plainly(database: Database) -> AsyncIterator[Tx]:
+    """A transaction of the pool in which nobody chose a tenant."""
+    async with database._transaction("BEGIN") as tx:  # noqa: SLF001 - the door that must be shut
+        yield tx
+
+
+async def test_the_list_of_tables_is_whole(any_url: str) -> None:
+    async with owner_connection(any_url) as connection:
+        rows = await connection.fetch(
+            """
+            SELECT c.relname::text AS name, c.relrowsecurity AND c.relforcerowsecurity AS walled,
+                c.relispartition AS partition
+            FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+            WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace
+                AND (a.attname = 'tenant_id' OR c.relname = 'tenants' AND a.attname = 'id')
+            """
+        )
+    assert {row["name"] for row in rows if not row["partition"]} == set(TABLES)
+    assert all(row["walled"] for row in rows)
+    assert sum(row["partition"] for row in rows) >= 15
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_tenant_sees_its_rows_and_no_other(
+    furnished: tuple[Shop, Shop], table: str
+) -> None:
+    for one in furnished:
+        async with one.database.tenant(one.tenant_id) as tx:
+            rows = await tx.fetch(f"SELECT {owner_of(table)} AS owner FROM {table}")  # noqa: S608
+        assert rows
+        assert {row["owner"] for row in rows} == {one.tenant_id}
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_the_plain_pool_sees_no_row(furnished: tuple[Shop, Shop], table: str) -> None:
+    async with plainly(furnished[0].database) as tx:
+        assert await tx.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_nothing_of_another_can_be_changed_or_removed(
+    furnished: tuple[Shop, Shop], table: str
+) -> None:
+    mine, theirs = furnished
+    owner = owner_of(table)
+    async with mine.database.tenant(mine.tenant_id) as tx:
+        update = f"UPDATE {table} SET {owner} = {owner} WHERE {owner} = $1"  # noqa: S608
+        assert await tx.execute(update, theirs.tenant_id) == "UPDATE 0"
+        delete = f"DELETE FROM {table} WHERE {owner} = $1"  # noqa: S608
+        assert await tx.execute(delete, theirs.tenant_id) == "DELETE 0"
+    async with theirs.database.tenant(theirs.tenant_id) as tx:
+        assert await tx.fetchval(f"SELECT count(*) FROM {table}") > 0  # noqa: S608
+
+
+async def test_a_row_cannot_be_given_to_another(furnished: tuple[Shop, Shop]) -> None:
+    mine, theirs = furnished
+    with pytest.raises(StoreRefusedError):
+        async with mine.database.tenant(mine.tenant_id) as tx:
+            await tx.execute(INSERT_EVENT, theirs.tenant_id)
+    for table in TABLES[1:]:
+        with pytest.raises(StoreRefusedError):
+            async with mine.database.tenant(mine.tenant_id) as tx:
+                await tx.execute(f"UPDATE {table} SET tenant_id = $1", theirs.tenant_id)  # noqa: S608
+
+
+async def test_a_connection_forgets_its_tenant(furnished: tuple[Shop, Shop], any_url: str) -> None:
+    mine, _ = furnished
+    async with Database(any_url, min_size=1, max_size=1) as one_connection:
+        async with one_connection.tenant(mine.tenant_id) as tx:
+            assert await tx.fetchval("SELECT count(*) FROM inbox") == 1
+            assert await tx.fetchval("SELECT current_user::text") == "flowhq_app"
+        async with plainly(one_connection) as tx:
+            assert await tx.fetchval("SELECT current_setting('app.tenant_id', true)") == ""
+            assert await tx.fetchval("SELECT count(*) FROM inbox") == 0
+            assert await tx.fetchval("SELECT current_user::text") == "flowhq_app"
+        with pytest.raises(ZeroDivisionError):
+            async with one_connection.tenant(mine.tenant_id):
+                raise ZeroDivisionError
+        async with plainly(one_connection) as tx:
+            assert await tx.fetchval("SELECT count(*) FROM tenants") == 0
+
+
+async def test_an_unknown_tenant_sees_nothing(furnished: tuple[Shop, Shop]) -> None:
+    async with furnished[0].database.tenant(TenantId(uuid4())) as tx:
+        for table in TABLES:
+            assert await tx.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608
+
+
+async def test_ops_sees_every_tenant_and_no_message(furnished: tuple[Shop, Shop]) -> None:
+    database = furnished[0].database
+    async with database.ops() as tx:
+        assert await tx.fetchval("SHOW transaction_read_only") == "on"
+        tenants = await tx.fetch("SELECT id FROM ops_tenants")
+        assert {row["id"] for row in tenants} == {one.tenant_id for one in furnished}
+        assert await tx.fetchval("SELECT count(DISTINCT tenant_id) FROM ops_events") == 2
+        backlog = await tx.fetch("SELECT inbox_waiting, outbox_unsettled FROM ops_backlog")
+        assert [tuple(row) for row in backlog] == [(0, 0), (0, 0)]
+    for forbidden in (
+        "SELECT message_text FROM message_logs",
+        "SELECT payload FROM inbox",
+        "SELECT body FROM outbox",
+        "SELECT last_qr FROM whatsapp_sessions",
+        "SELECT phone_number FROM contacts",
+        "SELECT secret FROM installation",
+    ):
+        with pytest.raises(StoreRefusedError):
+            async with database.ops() as tx:
+                await tx.execute(forbidden)
+
+
+async def test_a_tenant_reaches_neither_the_views_nor_partitions_nor_the_secret(
+    shop: Shop,
+) -> None:
+    for forbidden in (
+        "SELECT * FROM ops_tenants",
+        "SELECT * FROM message_logs_default",
+        "SELECT * FROM installation",
+        "SELECT * FROM schema_migrations",
+        "ALTER TABLE inbox DISABLE ROW LEVEL SECURITY",
+        "DROP TABLE inbox",
+        "TRUNCATE inbox",
+    ):
+        with pytest.raises(StoreRefusedError):
+            async with shop.database.tenant(shop.tenant_id) as tx:
+                await tx.execute(forbidden)
+
+
+async def test_even_an_ordinary_owner_is_bound(plain_url: str) -> None:
+    async with Database(plain_url) as database:
+        tenant_id = TenantId(uuid4())
+        async with database.tenant(tenant_id) as tx:
+            await tx.execute(
+                "INSERT INTO tenants (id, name, phone_number) VALUES ($1, 'x', '+255700000009')",
+                tenant_id,
+            )
+    assert await fetchval(plain_url, "SELECT count(*) FROM tenants") == 0
+
+
+async def test_the_roles_cannot_log_in_and_do_not_bypass(any_url: str) -> None:
+    connection = await asyncpg.connect(any_url, timeout=10)
+    rows = await connection.fetch(
+        "SELECT rolcanlogin, rolsuper, rolbypassrls, rolcreaterole FROM pg_roles "
+        "WHERE rolname IN ('flowhq_app', 'flowhq_ops')"
+    )
+    await connection.close(timeout=10)
+    assert [tuple(row) for row in rows] == [(False, False, False, False)] * 2
