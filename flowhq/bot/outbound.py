@@ -5,12 +5,14 @@ looked up under its id in the page's own store before anything is sent again, wi
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
 from flowhq.bot.chats import Lanes
+from flowhq.bot.finishing import finish
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
@@ -24,13 +26,36 @@ log = structlog.get_logger(__name__)
 # WhatsApp Web delivers what it holds by itself after a reconnect: time to let it, before asking
 # again. Shorter asks in vain, longer delays the repeat of what was really lost.
 SETTLE_S = 60.0
-# A head of line that cannot be settled blocks its chat no longer than this, then it is dead.
+# A head of line that cannot be settled blocks its chat no longer than this, then it is dead. Also
+# the longest that anything waits for its time, whatever was done to the machine's clock.
 BLOCK_S = 600.0
+# Hand-overs of one message; after them it is dead, or it would be sent for ever.
+ATTEMPTS_MAX = 5
+# A message that is out gets its record even when the tenant is stopped meanwhile.
+RECORD_S = 5.0
 # Hand-overs of one tenant at a time: the page works through them one by one anyway, and a send
 # whose ack stays out must not hold up the other chats.
 AT_ONCE = 4
 
 _IN_DOUBT = (OutboxState.SENDING, OutboxState.UNKNOWN)
+
+
+class _Patience:
+    """How long a head of line may still block its chat. Waiting until it is due or the page is
+    online does not count: nothing can be settled then."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._deadline = clock.monotonic() + BLOCK_S
+
+    async def outlast(self, waiting: Coroutine[Any, Any, object]) -> None:
+        began = self._clock.monotonic()
+        await waiting
+        self._deadline += self._clock.monotonic() - began
+
+    @property
+    def over(self) -> bool:
+        return self._clock.monotonic() >= self._deadline
 
 
 class Outbound:
@@ -83,43 +108,46 @@ class Outbound:
         return self._lanes.depth()
 
     async def _refill(self, chat: ChatKey, limit: int) -> Sequence[OutboundMessage]:
+        if self._draining:
+            return ()
         rows = await until_stored(self._clock, self._ledger.unsettled)
         return [row for row in rows if row.chat_key == chat][:limit]
 
     async def _deliver(self, chat: ChatKey, row: OutboundMessage) -> None:
         """One row to its end: accepted, dead, or left as it is because the daemon stops."""
-        deadline = self._clock.monotonic() + BLOCK_S
+        patience = _Patience(self._clock)
         following: OutboundMessage | None = row
         while following is not None and not self._draining:
-            await self._wait_until_due(following)
-            await self._online.wait()
-            if following.state in _IN_DOUBT and await self._settled(following, deadline):
+            await patience.outlast(self._wait_until_due(following))
+            await patience.outlast(self._online.wait())
+            if following.state in _IN_DOUBT and await self._settled(following, patience):
                 break
             following = await self._attempt(following)
-        if self._pace_s:
+        if self._pace_s and not self._draining:
             await self._clock.sleep(self._pace_s)
 
     async def _wait_until_due(self, row: OutboundMessage) -> None:
         wait_s = (row.next_at - self._clock.now()).total_seconds()
         if wait_s > 0:
-            await self._clock.sleep(wait_s)
+            await self._clock.sleep(min(wait_s, BLOCK_S))
 
     async def _attempt(self, row: OutboundMessage) -> OutboundMessage | None:
         """Commit the intent, hand over, record. The row to go on with, None when it is over."""
         async with self._page:
             if self._draining:
                 return None
-            self._traces.mark_reply(row.outbox_id, "line")
-            if not await until_stored(
-                self._clock, lambda: self._ledger.mark_sending(row.outbox_id)
-            ):
-                return None
-            self._traces.mark_reply(row.outbox_id, "commit")
             self._hold_the_door()
             try:
-                return await self._hand_over(row)
+                return await self._begun(row)
             finally:
                 self._release_the_door()
+
+    async def _begun(self, row: OutboundMessage) -> OutboundMessage | None:
+        self._traces.mark_reply(row.outbox_id, "line")
+        if not await until_stored(self._clock, lambda: self._ledger.mark_sending(row.outbox_id)):
+            return None
+        self._traces.mark_reply(row.outbox_id, "commit")
+        return await self._hand_over(row)
 
     async def _hand_over(self, row: OutboundMessage) -> OutboundMessage | None:
         try:
@@ -138,10 +166,9 @@ class Outbound:
         return None
 
     async def _accepted(self, row: OutboundMessage, ack: Ack) -> None:
-        """Shielded: the message is out, so its record must not be lost to a cancellation."""
-        await asyncio.shield(
-            until_stored(self._clock, lambda: self._ledger.mark_accepted(row.outbox_id, ack))
-        )
+        """The message is out, so a cancellation waits for its record."""
+        accept = until_stored(self._clock, lambda: self._ledger.mark_accepted(row.outbox_id, ack))
+        await finish(accept, within_s=RECORD_S)
         stages = self._traces.finish(row.outbox_id)
         log.info("reply sent", outbox_id=row.outbox_id, stages=stages)
 
@@ -159,7 +186,7 @@ class Outbound:
             return None
         return replace(row, state=OutboxState.PLANNED, attempts=row.attempts + 1, next_at=next_at)
 
-    async def _settled(self, row: OutboundMessage, deadline: float) -> bool:
+    async def _settled(self, row: OutboundMessage, patience: _Patience) -> bool:
         """Find out what became of a row in doubt. False: it is not out, send it again."""
         while True:
             acked = self._acked.setdefault(row.client_id, asyncio.Event())
@@ -167,25 +194,24 @@ class Outbound:
             try:
                 ack = await self._channel.look_up(row.to, row.client_id)
                 if ack is None or ack is Ack.ERROR:
-                    return False
+                    tried_enough = row.attempts >= ATTEMPTS_MAX or patience.over
+                    return tried_enough and await self._give_up(row)
                 if ack is not Ack.PENDING:
                     await self._accepted(row, ack)
                     return True
-                if self._clock.monotonic() >= deadline:
+                if patience.over:
                     return await self._give_up(row)
                 await self._wait_for_ack(acked)
             finally:
                 self._acked.pop(row.client_id, None)
-            await self._online.wait()
+            await patience.outlast(self._online.wait())
 
     async def _give_up(self, row: OutboundMessage) -> bool:
         await until_stored(
             self._clock,
-            lambda: self._ledger.mark_failed(
-                row.outbox_id, error="no acknowledgement", retry=False
-            ),
+            lambda: self._ledger.mark_failed(row.outbox_id, error="not acknowledged", retry=False),
         )
-        log.error("message given up: no acknowledgement", outbox_id=row.outbox_id)
+        log.error("message given up: not acknowledged", outbox_id=row.outbox_id)
         return True
 
     async def _wait_for_ack(self, acked: asyncio.Event) -> None:
