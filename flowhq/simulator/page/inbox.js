@@ -99,6 +99,23 @@ __d('SimInbox', [], (_global, require, _default, _namespace, _lazy, module) => {
     return message;
   }
 
+  /** Old messages of one chat in one go: no news, nothing unread. */
+  async function fileHistory(chatWid, raws) {
+    const known = await store.knownMessages(raws.map((raw) => raw.id.toString()));
+    const fresh = raws.filter((raw) => !known.has(raw.id.toString()) && !MsgCollection.get(raw.id));
+    const messages = fresh.map((raw) => new Msg(raw));
+    await store.putAll('messages', fresh.map((raw) => rowOf(raw)));
+    const chat = openChat(chatWid);
+    const tells = messages.map((message) => count(chat, message));
+    await saveChat(chat);
+    for (const message of messages) {
+      chat.msgs.place(message);
+      MsgCollection.add(message);
+    }
+    tells.at(-1)?.();
+    return messages;
+  }
+
   async function revoke(raw) {
     const target = MsgCollection.get(raw.protocolMessageKey) || (await loadMessage(raw.protocolMessageKey));
     if (!target) {
@@ -114,6 +131,9 @@ __d('SimInbox', [], (_global, require, _default, _namespace, _lazy, module) => {
    * as it is. `frame`: the outgoing frame to queue in the same transaction.
    */
   async function intoChat(chatWid, raws, { frame } = {}) {
+    if (raws.length && raws.every((raw) => !raw.isNewMsg)) {
+      return fileHistory(chatWid, raws);
+    }
     const filed = [];
     for (const raw of raws) {
       const key = raw.id.toString();
@@ -161,28 +181,35 @@ __d('SimInbox', [], (_global, require, _default, _namespace, _lazy, module) => {
     }
   }
 
-  /** What is known of a contact now; what was known before and is not said again stays. */
-  async function learnContact({ id, ...known }) {
-    const contact = ContactCollection.gadd({ id });
-    const news = Object.entries(known).filter(
-      ([prop, value]) => value && String(contact[prop]) !== String(value),
-    );
-    if (news.length) {
-      contact.set(Object.fromEntries(news));
-      retitle(contact);
-      const { name, shortName, pushname, phoneNumber } = contact;
-      await store.put('contacts', {
-        id: id.toString(), name, shortName, pushname, phoneNumber: phoneNumber?.toString(),
-      });
-    }
-    return contact;
+  function contactRow({ id, name, shortName, pushname, phoneNumber }) {
+    return { id: id.toString(), name, shortName, pushname, phoneNumber: phoneNumber?.toString() };
   }
 
-  async function learnLid(lid, phone) {
+  /** What is known of contacts now; what was known before and is not said again stays. */
+  async function learnContacts(all) {
+    const changed = [];
+    for (const { id, ...known } of all) {
+      const contact = ContactCollection.gadd({ id });
+      const news = Object.entries(known).filter(
+        ([prop, value]) => value && String(contact[prop]) !== String(value),
+      );
+      if (news.length) {
+        contact.set(Object.fromEntries(news));
+        retitle(contact);
+        changed.push(contactRow(contact));
+      }
+    }
+    if (changed.length) {
+      await store.putAll('contacts', changed);
+    }
+  }
+
+  /** What follows for the contact under a LID from whose number it is. */
+  function lidContact(lid, phone) {
     lidPnCache.learn(lid, phone);
     const phoneWid = createWid(`${phone}@c.us`);
     const { name, shortName } = ContactCollection.get(phoneWid) || {};
-    await learnContact({ id: createWid(`${lid}@lid`), phoneNumber: phoneWid, name, shortName });
+    return { id: createWid(`${lid}@lid`), phoneNumber: phoneWid, name, shortName };
   }
 
   async function restoreContacts() {
@@ -201,14 +228,17 @@ __d('SimInbox', [], (_global, require, _default, _namespace, _lazy, module) => {
     await restoreContacts();
     const rows = await store.all('chats');
     rows.sort((left, right) => (right.t || 0) - (left.t || 0));
-    for (const { id, lastReceivedKey, ...row } of rows) {
+    const recent = await Promise.all(
+      rows.map(({ id }) => store.messagesOf(id, { count: recentMessages })),
+    );
+    for (const [at, { id, lastReceivedKey, ...row }] of rows.entries()) {
       const wid = createWid(id);
       const chat = new Chat({ ...row, id: wid, formattedTitle: row.name });
       if (lastReceivedKey) {
         chat.set('lastReceivedKey', require('WAWebMsgKey').fromString(lastReceivedKey));
       }
       collectionFor(wid).add(chat);
-      for (const message of await store.messagesOf(id, { count: recentMessages })) {
+      for (const message of recent[at]) {
         const model = new Msg(rawOfRow(message));
         chat.msgs.place(model);
         MsgCollection.add(model);
@@ -217,6 +247,6 @@ __d('SimInbox', [], (_global, require, _default, _namespace, _lazy, module) => {
   }
 
   module.exports = {
-    collectionFor, openChat, saveChat, intoChat, loadMessage, updateAck, learnContact, learnLid, restore,
+    collectionFor, openChat, saveChat, intoChat, loadMessage, updateAck, learnContacts, lidContact, restore,
   };
 }, 66);

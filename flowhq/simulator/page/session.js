@@ -24,6 +24,10 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
   let freshlyPaired = false;
   let leaving = false;
   let timeoutTimer = null;
+  // Queued frames that went into the present socket; the next one gets them again if unanswered.
+  const posted = new Set();
+  let flushing = false;
+  let cameMeanwhile = false;
 
   const link = new Link({ handlers: {}, onOpen: hello, onDown: lost });
   const traffic = require('SimTraffic').handlers({ send: (frame) => link.send(frame) });
@@ -50,6 +54,7 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
   /** The socket closed under us. What a client sees depends on whether this page was in use. */
   function lost(code) {
     loggedIn = false;
+    posted.clear();
     if (leaving || inConflict) {
       return;
     }
@@ -162,17 +167,35 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
 
   // -- outgoing -------------------------------------------------------------------------------
 
-  /** Sends a queued frame now if the page is logged in; else it goes with the next login. */
-  function post(entry) {
-    if (loggedIn && !inConflict && link.send(entry.frame) && entry.frame.k !== 'send') {
+  function transmit(entry) {
+    if (!loggedIn || inConflict || posted.has(entry.order) || !link.send(entry.frame)) {
+      return;
+    }
+    posted.add(entry.order);
+    if (entry.frame.k !== 'send') {
       store.remove('outbox', entry.order);
     }
   }
 
-  async function flush() {
-    for (const entry of await store.all('outbox')) {
-      post(entry);
+  /** Sends a queued frame now if the page is logged in; else it goes with the next login. */
+  function post(entry) {
+    if (flushing) {
+      cameMeanwhile = true;
+    } else {
+      transmit(entry);
     }
+  }
+
+  /** Sends all that is queued, oldest first; what comes meanwhile goes behind it. */
+  async function flush() {
+    flushing = true;
+    do {
+      cameMeanwhile = false;
+      for (const entry of await store.all('outbox')) {
+        transmit(entry);
+      }
+    } while (cameMeanwhile);
+    flushing = false;
   }
 
   const tell = (frame) => loggedIn && link.send(frame);
@@ -195,7 +218,7 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
     link.held = false;
     look({ socket: loggedIn ? 'CONNECTED' : 'OPENING', mode: 'MAIN' });
     if (link.send({ k: 'takeover' })) {
-      flush();
+      flush().catch((error) => console.error('the queue is stuck', error));
     } else {
       link.connect();
     }

@@ -26,7 +26,8 @@ __d('SimStore', [], (_global, _require, _default, _namespace, _lazy, module) => 
     opened.createObjectStore('contacts', { keyPath: 'id' });
     const messages = opened.createObjectStore('messages', { keyPath: 'key' });
     messages.createIndex('chat', ['chat', 't', 'order']);
-    opened.createObjectStore('outbox', { keyPath: 'order' });
+    const outbox = opened.createObjectStore('outbox', { keyPath: 'order' });
+    outbox.createIndex('message', 'frame.msg.id');
   }
 
   async function open() {
@@ -107,8 +108,18 @@ __d('SimStore', [], (_global, _require, _default, _namespace, _lazy, module) => 
     putRegistration: (key, value) => write('registration', (store) => settled(store.put(value, key))),
     all: (name) => read(name, (store) => settled(store.getAll())),
     put: (name, row) => write(name, (store) => settled(store.put(row))),
+    putAll: (name, rows) => write(name, (store) => Promise.all(rows.map((row) => settled(store.put(row))))),
     remove: (name, key) => write(name, (store) => settled(store.delete(key))),
     getMessage: (key) => read('messages', (store) => settled(store.get(key))),
+
+    /** The queued frame that carries the message with this bare id. */
+    queuedMessage: (id) => read('outbox', (store) => settled(store.index('message').get(id))),
+
+    /** Those of the keys that the database has. */
+    knownMessages: (keys) => read('messages', async (store) => {
+      const found = await Promise.all(keys.map((key) => settled(store.getKey(key))));
+      return new Set(found.filter((key) => key !== undefined));
+    }),
 
     /** A message, the state of its chat and, for an outgoing one, its frame: all or nothing. */
     putMessage: ({ row, chatRow, frame }) => transact(

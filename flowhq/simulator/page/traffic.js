@@ -14,20 +14,26 @@ __d('SimTraffic', [], (_global, require, _default, _namespace, _lazy, module) =>
   const ACK_STRINGS = { 2: 'delivery', 3: 'read', 4: 'played' };
 
   async function contacts(frame) {
-    for (const { phone, lid, name } of frame.contacts) {
-      const known = { name, shortName: name?.split(' ')[0] };
-      await inbox.learnContact({ id: createWid(`${phone}@c.us`), ...known });
-      if (lid) {
-        await inbox.learnLid(lid, phone);
-      }
-    }
+    await inbox.learnContacts(frame.contacts.map(({ phone, name }) => ({
+      id: createWid(`${phone}@c.us`), name, shortName: name?.split(' ')[0],
+    })));
+    await inbox.learnContacts(
+      frame.contacts.filter(({ lid }) => lid).map(({ lid, phone }) => inbox.lidContact(lid, phone)),
+    );
   }
 
-  /** Old messages at the first login: no news, nothing unread. */
+  /** Old messages at the first login, chat by chat. */
   async function history(messages) {
     const { MsgCollection } = require('WAWebMsgCollection');
+    const chats = new Map();
     for (const wire of messages) {
-      await MsgCollection.processMultipleMessages(createWid(wire.chat), [rawOf(wire, { isNew: false })]);
+      if (!chats.has(wire.chat)) {
+        chats.set(wire.chat, []);
+      }
+      chats.get(wire.chat).push(rawOf(wire, { isNew: false }));
+    }
+    for (const [chat, raws] of chats) {
+      await MsgCollection.processMultipleMessages(createWid(chat), raws);
     }
   }
 
@@ -66,13 +72,12 @@ __d('SimTraffic', [], (_global, require, _default, _namespace, _lazy, module) =>
   }
 
   async function learnFrom({ msg, lid_pn: pair }) {
-    if (pair) {
-      await inbox.learnLid(pair.lid, pair.phone);
+    const learnt = pair ? [inbox.lidContact(pair.lid, pair.phone)] : [];
+    const sender = createWid(msg.author || msg.from);
+    if (!msg.from_me && sender.isUser()) {
+      learnt.push({ id: sender, pushname: msg.notify });
     }
-    const sender = msg.author || msg.from;
-    if (!msg.from_me && createWid(sender)?.isUser()) {
-      await inbox.learnContact({ id: createWid(sender), pushname: msg.notify });
-    }
+    await inbox.learnContacts(learnt);
   }
 
   async function takeIn(wire) {
@@ -103,7 +108,7 @@ __d('SimTraffic', [], (_global, require, _default, _namespace, _lazy, module) =>
   }
 
   async function answered(frame) {
-    const entry = (await store.all('outbox')).find(({ frame: queued }) => queued.msg?.id === frame.id);
+    const entry = await store.queuedMessage(frame.id);
     if (!entry) {
       return;
     }

@@ -62,7 +62,8 @@ __d('SimUi', [], (_global, require, _default, _namespace, _lazy, module) => {
 
   function chatScreen() {
     const { ChatCollection } = require('WAWebChatCollection');
-    const list = element('ul', { id: 'pane-side' }, ...ChatCollection.toArray().slice(0, CHATS_MAX).map(chatLine));
+    const lines = ChatCollection.toArray().slice(0, CHATS_MAX).map(chatLine);
+    const list = element('ul', { id: 'pane-side' }, ...lines);
     return element('section', { className: 'chats' }, element('h1', { textContent: 'Chats' }), list);
   }
 
@@ -92,7 +93,9 @@ __d('SimUi', [], (_global, require, _default, _namespace, _lazy, module) => {
 
   function unsupported() {
     document.getElementById('app').replaceChildren(
-      element('div', { className: 'landing-title version-title', textContent: 'WhatsApp works with Google Chrome 85+' }),
+      element('div', {
+        className: 'landing-title version-title', textContent: 'WhatsApp works with Google Chrome 85+',
+      }),
       element('p', { textContent: 'To use WhatsApp, update Chrome or use another browser.' }),
     );
   }

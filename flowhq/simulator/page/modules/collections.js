@@ -3,7 +3,9 @@
  */
 'use strict';
 
-__d('WAWebBusinessProfileCollection', [], (_global, require, _default, _namespace, _lazy, _module, exports) => {
+__d('WAWebBusinessProfileCollection', [], (
+  _global, require, _default, _namespace, _lazy, _module, exports,
+) => {
   const { BaseCollection } = require('WAWebBaseCollection');
   const { BaseModel, defineModel } = require('WAWebBaseModel');
 
@@ -20,7 +22,9 @@ __d('WAWebBusinessProfileCollection', [], (_global, require, _default, _namespac
   exports.BusinessProfileCollection = new BusinessProfileCollection();
 }, 98);
 
-__d('WAWebProfilePicThumbCollection', [], (_global, require, _default, _namespace, _lazy, _module, exports) => {
+__d('WAWebProfilePicThumbCollection', [], (
+  _global, require, _default, _namespace, _lazy, _module, exports,
+) => {
   const { BaseCollection } = require('WAWebBaseCollection');
   const { BaseModel, defineModel } = require('WAWebBaseModel');
 
@@ -72,7 +76,9 @@ __d('WAWebOfflineHandler', [], (_global, _require, _default, _namespace, _lazy, 
   exports.OfflineMessageHandler = { getOfflineDeliveryProgress: () => 100 };
 }, 98);
 
-__d('WAWebCompanionRegClientUtils', [], (_global, _require, _default, _namespace, _lazy, _module, exports) => {
+__d('WAWebCompanionRegClientUtils', [], (
+  _global, _require, _default, _namespace, _lazy, _module, exports,
+) => {
   /** The code's fifth part: 1 is Chrome. */
   exports.DEVICE_PLATFORM = 1;
 }, 98);

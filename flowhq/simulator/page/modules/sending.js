@@ -75,7 +75,8 @@ __d('WAWebSendMsgRecordAction', [], (_global, require, _default, _namespace, _la
   exports.settle = async (key, { t, error }) => {
     const { updateAck } = require('SimInbox');
     await updateAck(key, error ? ACK.FAILED : ACK.SENT, error ? { isSendFailure: true } : {});
-    const answer = error ? { messageSendResult: error } : { messageSendResult: SendMsgResult.OK, t, count: null };
+    const answer = error
+      ? { messageSendResult: error } : { messageSendResult: SendMsgResult.OK, t, count: null };
     for (const resolve of waiting.get(key.toString()) || []) {
       resolve(answer);
     }
