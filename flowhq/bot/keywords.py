@@ -235,7 +235,7 @@ class Vocabulary:
         phrases += [(phrase, "greeting") for phrase in salutations]
         shared = frozenset(data["language"]["shared"])
         lexicon = _lexicon(data, shared)
-        known = shared.union(*lexicon.values())
+        known = shared.union(data["fillers"], *lexicon.values())
         return cls(
             order=tuple(intents),
             whole_only=frozenset(name for name, group in intents.items() if group.get("whole")),

@@ -92,7 +92,10 @@ def _chosen_before(scene: Scene, begun: Underway) -> str:
 def _taken(scene: Scene, underway: Underway, taken: Taken) -> Turn:
     further = proceed(underway, taken)
     if further is not None:
-        return _asked(scene, further)
+        first = DIALOGUES[further.name].steps[0].name
+        return _asked(
+            scene, further, _chosen_before(scene, further) if first in taken.answers else ""
+        )
     if taken.answers.get("confirm") == "no":
         return cancelled(scene, underway)
     return _done(scene, replace(underway, answers={**underway.answers, **taken.answers}))

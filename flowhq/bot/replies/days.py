@@ -12,10 +12,9 @@ from flowhq.model import Language
 TODAY = frozenset({"leo", "today", "tonight"})
 TOMORROW = frozenset({"kesho", "tomorrow", "tomorow", "tmrw"})
 AFTER_TOMORROW = ("keshokutwa", "kesho kutwa", "day after tomorrow", "mtondo")
-TIME_WORDS = frozenset(
-    "alfajiri asubuhi mchana jioni usiku sasa wowote yoyote adhuhuri magharibi "
-    "morning noon midday afternoon evening night now anytime any".split()
-)
+SWAHILI_TIMES = ("alfajiri", "asubuhi", "adhuhuri", "mchana", "jioni", "usiku", "sasa", "wowote")
+ENGLISH_TIMES = ("morning", "noon", "midday", "afternoon", "evening", "night", "now", "anytime")
+TIME_WORDS = frozenset(SWAHILI_TIMES + ENGLISH_TIMES)
 """Words that are an answer to "at what time?" without a number."""
 SWAHILI_TIME = (
     r"\bsaa\s+(?!ngapi|za\b|hizi)\w+(?:[:.]\d\d)?(?:\s+(?:na\s+\w+|kasoro\s+\w+|kamili))?"

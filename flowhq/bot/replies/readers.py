@@ -15,6 +15,8 @@ from flowhq.bot.replies.state import ListKind, Underway
 
 QUANTITY_MAX = 1000
 """Above this a person should talk to the customer."""
+SENTENCE_WORDS = 3
+"""From this many words on, a name that mentions a topic is a question and no name."""
 QUESTIONS = frozenset(
     {
         "contact",
@@ -81,9 +83,10 @@ class Said:
         """Whether the message is one of these intents and nothing else."""
         return any(hit.whole and hit.payload in intents for hit in self.hits)
 
-    def asks_something(self) -> bool:
-        """Whether it is a question of its own rather than an answer."""
-        return self.whole(*QUESTIONS) or ("?" in self.text and self.has(*QUESTIONS))
+    def mentions_topic(self) -> bool:
+        """Whether it names a topic, rightly spelt; less certain to be a question."""
+        topics = QUESTIONS - {"greeting", "thanks"}
+        return any(hit.payload in topics and hit.score == 100 for hit in self.hits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,14 @@ def said_quantity(said: Said) -> Mapping[str, str]:
     return {"quantity": str(quantity)}
 
 
+def _asks(said: Said, answers: Answers) -> bool:
+    """Whether it is a question of its own rather than an answer."""
+    if said.whole(*QUESTIONS):
+        return True
+    questions = answers.business.questions
+    return "?" in said.text and (said.has(*QUESTIONS) or bool(questions.find(said.words)))
+
+
 def _read_item(step: Step, underway: Underway, said: Said, answers: Answers) -> Read:
     kind = LISTS[step.kind]
     if answers.business.length(kind) == 0:
@@ -175,11 +186,12 @@ def _read_quantity(step: Step, underway: Underway, said: Said, answers: Answers)
 
 
 def _read_day(step: Step, underway: Underway, said: Said, answers: Answers) -> Read:
-    if said.asks_something():
+    if _asks(said, answers) or said.has("hours"):
         return Missed("")
     found = _day(said, answers)
     if found is None:
-        return _read_text(step, underway, said, answers)
+        mentioned = said.mentions_topic()
+        return Missed("") if mentioned else _read_text(step, underway, said, answers)
     refusal = _why_not(found, answers)
     if refusal:
         return Refused(refusal)
@@ -207,7 +219,7 @@ def _why_not(day: date, answers: Answers) -> str:
 
 
 def _read_text(step: Step, underway: Underway, said: Said, answers: Answers) -> Read:
-    if said.asks_something() or said.whole("yes", "no"):
+    if _asks(said, answers) or said.whole("yes", "no"):
         return Missed("")
     return _own_words(step, said, answers)
 
@@ -219,12 +231,13 @@ def _read_time(step: Step, underway: Underway, said: Said, answers: Answers) -> 
         or any(word in TIME_WORDS or word in said.vocabulary.numbers for word in said.words.loose)
     )
     if not names_time:
-        return Missed("" if said.asks_something() else answers.say("complaint.time"))
+        return Missed("" if _asks(said, answers) else answers.say("complaint.time"))
     return _own_words(step, said, answers)
 
 
 def _read_name(step: Step, underway: Underway, said: Said, answers: Answers) -> Read:
-    if said.asks_something() or said.whole("yes", "no"):
+    sentence = len(said.words.loose) >= SENTENCE_WORDS and said.mentions_topic()
+    if sentence or _asks(said, answers) or said.whole("yes", "no"):
         return Missed("")
     if not any(char.isalpha() for char in said.text):
         return Missed(answers.say("complaint.empty"))
