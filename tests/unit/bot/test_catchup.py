@@ -1,0 +1,284 @@
+"""What came while we were away: all of it recorded, at most one answer a chat."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+
+from flowhq.bot.catchup import CHAT_LIMIT, OVERLAP, CatchUp
+from flowhq.bot.chats import Place
+from flowhq.bot.inbound import Inbound
+from flowhq.bot.trace import Traces
+from flowhq.config import LimitSettings
+from flowhq.model import (
+    Ack,
+    ChatKey,
+    InboundMessage,
+    InboxKey,
+    InboxState,
+    Jid,
+    MessageKind,
+    Reply,
+    Source,
+)
+from tests.fakes.channel import CUSTOMER, FakeChannel
+from tests.fakes.clock import EPOCH, FakeClock
+from tests.fakes.ledger import FakeLedger
+
+OTHER = Jid("255700000002@c.us")
+NOW = EPOCH + timedelta(hours=1)
+PAIRED = EPOCH - timedelta(days=30)
+MAX_AGE_S = 43_200.0
+
+
+class CountingChannel(FakeChannel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[tuple[Jid, datetime | None]] = []
+
+    async def history(
+        self, chat: Jid, *, since: datetime | None, limit: int
+    ) -> Sequence[InboundMessage]:
+        self.read.append((chat, since))
+        return await super().history(chat, since=since, limit=limit)
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.clock = FakeClock(NOW)
+        self.ledger = FakeLedger(self.clock)
+        self.channel = CountingChannel()
+        self.lined_up: list[str] = []
+        self.inbound = Inbound(
+            self.ledger,
+            self.clock,
+            LimitSettings(),
+            Traces(self.clock),
+            paused=lambda: False,
+            line_up=self._line_up,
+            overflowed=lambda recorded, message: None,
+        )
+        self.catchup = CatchUp(
+            self.channel, self.ledger, self.inbound, self.clock, max_age_s=MAX_AGE_S
+        )
+
+    def _line_up(self, chat: ChatKey, key: InboxKey) -> Place:
+        self.lined_up.append(key.message_id)
+        return Place.IN_LINE
+
+    def missed(
+        self,
+        message_id: str,
+        *,
+        ago_s: float,
+        chat: Jid = CUSTOMER,
+        from_me: bool = False,
+        kind: MessageKind = MessageKind.TEXT,
+        raw_type: str = "chat",
+    ) -> InboundMessage:
+        """In the page's store, and never seen live."""
+        return self.channel.receive(
+            f"text of {message_id}",
+            message_id=message_id,
+            at=NOW - timedelta(seconds=ago_s),
+            chat=chat,
+            from_me=from_me,
+            kind=kind,
+            raw_type=raw_type,
+            live=False,
+        )
+
+    async def known(self, message: InboundMessage) -> None:
+        """Recorded and answered before the absence."""
+        recorded = await self.ledger.record(message, state=InboxState.NEW)
+        self.ledger.inbox[recorded.key].state = InboxState.DONE
+
+    async def run(self, *, paired_at: datetime = PAIRED, paused: bool = False) -> int:
+        return await self.catchup.run(paired_at=paired_at, paused=paused)
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    bench = Bench()
+    await bench.channel.open()
+    return bench
+
+
+# -- one answer a chat ----
+
+
+async def test_of_a_backlog_only_the_newest_message_of_each_chat_is_answered(bench: Bench) -> None:
+    for number in range(1, 4):
+        bench.missed(f"a{number}", ago_s=100 - number)
+        bench.missed(f"b{number}", ago_s=200 - number, chat=OTHER)
+    assert await bench.run() == 6
+    assert bench.lined_up == ["b3", "a3"]
+    assert bench.ledger.reasons() == {
+        "a1": "backlog",
+        "a2": "backlog",
+        "a3": "",
+        "b1": "backlog",
+        "b2": "backlog",
+        "b3": "",
+    }
+
+
+async def test_messages_are_recorded_oldest_first_and_as_caught_up(bench: Bench) -> None:
+    for number in (3, 1, 2):
+        bench.missed(f"a{number}", ago_s=100 - number)
+    await bench.run()
+    rows = sorted(bench.ledger.inbox.values(), key=lambda row: row.ord)
+    assert [row.message.message_id for row in rows] == ["a1", "a2", "a3"]
+    assert {row.message.source for row in rows} == {Source.CATCHUP}
+
+
+async def test_a_chat_that_a_person_answered_meanwhile_gets_nothing(bench: Bench) -> None:
+    bench.missed("question", ago_s=60)
+    bench.missed("by hand", ago_s=30, from_me=True)
+    await bench.run()
+    assert bench.lined_up == []
+    assert bench.ledger.reasons() == {"question": "answered", "by hand": "own"}
+
+
+async def test_a_question_after_a_persons_answer_is_open_again(bench: Bench) -> None:
+    bench.missed("question", ago_s=60)
+    bench.missed("by hand", ago_s=30, from_me=True)
+    bench.missed("another", ago_s=10)
+    await bench.run()
+    assert bench.lined_up == ["another"]
+    assert bench.ledger.reasons()["question"] == "backlog"
+
+
+async def test_our_own_reply_in_the_history_is_no_person(bench: Bench) -> None:
+    bench.missed("question", ago_s=60)
+    [planned] = await bench.ledger.notify(
+        ChatKey(CUSTOMER), CUSTOMER, cause="wait:earlier", reply=Reply("one moment", "x")
+    )
+    bench.missed(planned.client_id, ago_s=30, from_me=True)
+    await bench.run()
+    assert bench.lined_up == ["question"]
+    assert list(bench.ledger.states()) == ["question"]
+
+
+async def test_what_is_too_old_is_recorded_and_not_answered(bench: Bench) -> None:
+    bench.missed("older", ago_s=MAX_AGE_S + 60)
+    bench.missed("old", ago_s=MAX_AGE_S + 1)
+    bench.missed("young", ago_s=MAX_AGE_S - 1, chat=OTHER)
+    await bench.run()
+    assert bench.lined_up == ["young"]
+    assert bench.ledger.reasons()["older"] == bench.ledger.reasons()["old"] == "too_old"
+
+
+async def test_a_reaction_or_a_notice_after_the_question_does_not_take_its_answer(
+    bench: Bench,
+) -> None:
+    bench.missed("question", ago_s=60)
+    bench.missed("thumb", ago_s=30, kind=MessageKind.REACTION)
+    bench.missed("call", ago_s=20, raw_type="call_log")
+    await bench.run()
+    assert bench.lined_up == ["question"]
+    assert bench.ledger.reasons() == {"question": "", "thumb": "reaction"}
+
+
+async def test_a_paused_tenant_records_the_backlog_and_answers_none_of_it(bench: Bench) -> None:
+    bench.missed("question", ago_s=60)
+    await bench.run(paused=True)
+    assert bench.lined_up == []
+    assert bench.ledger.reasons() == {"question": "paused"}
+
+
+# -- what is read ----
+
+
+async def test_groups_channels_and_status_are_not_read(bench: Bench) -> None:
+    for chat in ("1203@g.us", "12@newsletter", "status@broadcast"):
+        bench.missed(f"in {chat}", ago_s=60, chat=Jid(chat))
+    assert await bench.run() == 0
+    assert bench.channel.read == []
+
+
+async def test_a_chat_unknown_so_far_is_read_from_the_pairing_on(bench: Bench) -> None:
+    bench.missed("before", ago_s=7200)
+    bench.missed("after", ago_s=60)
+    paired_at = NOW - timedelta(hours=1)
+    await bench.run(paired_at=paired_at)
+    assert bench.channel.read == [(CUSTOMER, paired_at)]
+    assert list(bench.ledger.states()) == ["after"]
+
+
+async def test_a_chat_silent_since_before_the_pairing_is_not_read(bench: Bench) -> None:
+    bench.missed("before", ago_s=7200)
+    await bench.run(paired_at=NOW - timedelta(hours=1))
+    assert bench.channel.read == []
+
+
+async def test_a_known_chat_is_read_from_a_little_before_its_newest_message(bench: Bench) -> None:
+    before = bench.missed("before", ago_s=3000)
+    await bench.known(before)
+    bench.missed("missed", ago_s=60)
+    await bench.run()
+    assert bench.channel.read == [(CUSTOMER, before.at - OVERLAP)]
+    assert bench.lined_up == ["missed"]
+    assert bench.ledger.states()["before"] is InboxState.DONE
+
+
+async def test_a_message_that_came_late_and_out_of_order_is_found(bench: Bench) -> None:
+    bench.missed("late", ago_s=90)
+    await bench.known(bench.missed("newest", ago_s=60))
+    await bench.run()
+    assert bench.ledger.reasons()["late"] == "backlog"
+
+
+async def test_catching_up_twice_answers_once(bench: Bench) -> None:
+    bench.missed("question", ago_s=60)
+    await bench.run()
+    await bench.run()
+    assert bench.lined_up == ["question"]
+
+
+async def test_of_a_very_long_backlog_the_newest_are_read(bench: Bench) -> None:
+    for number in range(CHAT_LIMIT + 10):
+        bench.missed(f"m{number:04}", ago_s=CHAT_LIMIT + 10 - number)
+    assert await bench.run() == CHAT_LIMIT
+    assert bench.lined_up == [f"m{CHAT_LIMIT + 9:04}"]
+
+
+# -- interrupted ----
+
+
+async def test_an_outage_in_the_middle_is_waited_out(bench: Bench) -> None:
+    for number in range(1, 4):
+        bench.missed(f"a{number}", ago_s=100 - number)
+    bench.ledger.outages.fail("cursor", 2)
+    bench.ledger.outages.fail("known_own", 2)
+    bench.ledger.outages.lose_answer("record", 2)
+    running = asyncio.create_task(bench.run())
+    await bench.clock.advance(30)
+    assert await running == 3
+    assert bench.lined_up == ["a3"]
+    assert len(bench.ledger.inbox) == 3
+
+
+@pytest.mark.parametrize("turns", range(0, 20, 2))
+async def test_a_catch_up_broken_off_anywhere_is_completed_by_the_next(
+    bench: Bench, turns: int
+) -> None:
+    for number in range(1, 4):
+        bench.missed(f"a{number}", ago_s=100 - number)
+    first = asyncio.create_task(bench.run())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait({first})
+    await bench.run()
+    assert len(bench.ledger.inbox) == 3
+    waiting = await bench.ledger.waiting(None, limit=10)
+    assert [one.key.message_id for one in waiting] == ["a3"]
+
+
+async def test_acks_in_the_pages_store_do_not_matter(bench: Bench) -> None:
+    message = bench.missed("question", ago_s=60)
+    bench.channel.store[CUSTOMER][0].ack = Ack.READ
+    await bench.run()
+    assert bench.lined_up == [message.message_id]
