@@ -69,12 +69,12 @@ class Driver:
                 with guarded_environment():
                     playwright = await async_playwright().start()
         except (Error, OSError, TimeoutError) as error:
+            process.end(new_drivers(before))
             raise faulty(str(error) or "no answer in time") from error
-        started = [
-            child
-            for child in process.children_of(os.getpid())
-            if child.pid not in before and DRIVER_MARK in process.command_line(child.pid)
-        ]
+        except asyncio.CancelledError:
+            process.end(new_drivers(before))
+            raise
+        started = new_drivers(before)
         if len(started) != 1:
             await playwright.stop()
             raise faulty(f"{len(started)} processes of it were found")
@@ -99,6 +99,15 @@ class Driver:
             os.close(self._pidfd)
             self._pidfd = -1
         return known
+
+
+def new_drivers(before: set[int]) -> list[process.Process]:
+    """Drivers among our children that were not there before."""
+    return [
+        child
+        for child in process.children_of(os.getpid())
+        if child.pid not in before and DRIVER_MARK in process.command_line(child.pid)
+    ]
 
 
 def faulty(why: str) -> ChannelRestartError:

@@ -55,8 +55,10 @@ class BrowserHost:
 
     async def close(self) -> None:
         """Closes what is still open, then the driver; nothing of it runs afterwards."""
-        for tab in list(self._tabs.values()):
-            await tab.close()
+        closing = [tab.close() for tab in self._tabs.values()]
+        for outcome in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("browser_not_ended", error=str(outcome))
         await self._driver.stop()
 
     def channel(self, tenant_id: TenantId) -> WebChannel:

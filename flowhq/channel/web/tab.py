@@ -133,7 +133,7 @@ class Tab:
         """Ends every process of the browser now."""
         self.buffer.close()
         if self._leader is not None:
-            await profile.end_browser(self._leader)
+            process.end(process.tree_of(self._leader))
         await self._end(FORGET_LIMIT_S)
 
     def fail(self, error: ChannelError) -> None:
@@ -152,23 +152,30 @@ class Tab:
             raise ChannelRestartError("The channel is closed.", reason=Reason.BROWSER_GONE)
 
     async def _end(self, limit_s: float) -> None:
+        """Closes within the limit, then ends what is left; also when it is cancelled meanwhile."""
         context, leader = self._context, self._leader
         self._context = self._leader = self._page = None
         self._stop_deadline()
         self.buffer.close()
         self._loaded.set()
-        if context is not None:
-            try:
-                async with asyncio.timeout(limit_s):
-                    await context.close()
-            except (Error, TimeoutError) as error:
-                log.debug("browser_not_closed", tenant_id=self.profile_dir.name, error=str(error))
-        if leader is not None:
-            tree = process.tree_of(leader)
-            if await process.wait_gone(tree, limit_s=GONE_LIMIT_S if context else 0):
+        tree = [] if leader is None else process.tree_of(leader)
+        try:
+            if context is not None:
+                await self._close_context(context, limit_s)
+                await process.wait_gone(tree, limit_s=GONE_LIMIT_S)
+            if leader is not None:
                 await profile.end_browser(leader)
+        finally:
+            process.end(tree)
             process.reap(tree)
-        self._browsers.release(self)
+            self._browsers.release(self)
+
+    async def _close_context(self, context: BrowserContext, limit_s: float) -> None:
+        try:
+            async with asyncio.timeout(limit_s):
+                await context.close()
+        except (Error, TimeoutError) as error:
+            log.debug("browser_not_closed", tenant_id=self.profile_dir.name, error=str(error))
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -215,14 +222,30 @@ class Tab:
     async def _start_browser(self) -> None:
         settings = self._browsers.settings
         self._names = script.build(settings, self._browsers.bundle)
-        context = await self._browsers.start(self.profile_dir)
-        self._context = context
-        self._leader = profile.browser_process(self.profile_dir)
+        context = await self._launched()
         context.on("close", lambda _: self._browser_closed(context))
         context.on("page", lambda _: self._close_strangers())
         await context.expose_binding(self._names.binding, self._take)
         await context.add_init_script(self._names.source)
         await context.route(foreign(settings.host), refuse)
+
+    async def _launched(self) -> BrowserContext:
+        """The new browser. A launch cannot be called back: when this is cancelled, it waits for
+        the browser so that it can be ended."""
+        launch = asyncio.ensure_future(self._browsers.start(self.profile_dir))
+        try:
+            return self._own(await asyncio.shield(launch))
+        except asyncio.CancelledError:
+            await asyncio.wait({launch}, timeout=CLOSE_LIMIT_S)
+            if launch.done() and not launch.cancelled() and launch.exception() is None:
+                self._own(launch.result())
+            launch.cancel()
+            raise
+
+    def _own(self, context: BrowserContext) -> BrowserContext:
+        self._context = context
+        self._leader = profile.browser_process(self.profile_dir)
+        return context
 
     async def _show_page(self) -> None:
         """Our page, and no other, on WhatsApp's address, with wa-js at work in it."""

@@ -2,6 +2,9 @@
 
 const HISTORY_LIMIT = 1000;
 const ASK_MS = 5000;
+// Enough that what is in memory is among it: only the page's database knows the order of messages
+// of one second.
+const READ_AT_LEAST = 50;
 
 async function send({to, text: body, id, limit_ms: limitMs}) {
   let chat;
@@ -11,6 +14,9 @@ async function send({to, text: body, id, limit_ms: limitMs}) {
     return {outcome: 'no_chat', code: errorCode(error)};
   }
   const messageId = new WPP.whatsapp.MsgKey({fromMe: true, remote: chat.id, id});
+  const before = attempt(() => WPP.whatsapp.MsgStore.get(messageId));
+  // Asked twice, and WhatsApp has it already: the answer is the same, and nobody gets it twice.
+  if (before && before.ack >= 1) return {outcome: 'answered', id, ack: before.ack, result: 'OK'};
   const sending = WPP.chat.sendTextMessage(chat.id, body, {
     messageId,
     createChat: true,
@@ -70,9 +76,10 @@ async function findOwn(address, id) {
 }
 
 // The stored ones up to the last that was received, those after it, and those in memory.
-async function storedMessages(address, count) {
+async function storedMessages(address, wanted) {
   const chat = WPP.chat.get(address);
   if (!chat) return [];
+  const count = Math.max(wanted, READ_AT_LEAST);
   const found = new Map();
   const take = (messages) => {
     for (const msg of messages || []) if (msg && msg.id) found.set(`${msg.id.fromMe}_${msg.id.id}`, msg);
