@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import qrcode
+from qrcode.constants import ERROR_CORRECT_L
 
 from tests.browser.conftest import Simulator
 from tests.browser.wa_page import CHAT, CODE, PHONE, READY, WaPage, wa_page
@@ -74,6 +76,17 @@ async def test_an_unlinked_page_shows_a_code_and_main_ready_means_nothing(wa: Wa
     shown = wa.page.locator("[data-ref]")
     await shown.locator("canvas").wait_for()
     assert await shown.get_attribute("data-ref") == code
+
+
+async def test_the_drawn_code_is_the_standards(wa: WaPage) -> None:
+    await wa.open()
+    code = await wa.until(CODE)
+    for text in ("a", code, code + ",1", "x" * 800):
+        drawn = await wa.run("(text) => require('SimQr').matrixOf(text)", text)
+        expected = qrcode.QRCode(error_correction=ERROR_CORRECT_L, mask_pattern=0, border=0)
+        expected.add_data(text.encode(), optimize=0)
+        expected.make(fit=True)
+        assert drawn == expected.get_matrix()
 
 
 async def test_codes_follow_each_other_until_the_page_is_idle(wa: WaPage) -> None:

@@ -72,7 +72,7 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
       return;
     }
     look({
-      socket: 'OPENING',
+      socket: Socket.state === 'TIMEOUT' ? 'TIMEOUT' : 'OPENING',
       stream: 'DISCONNECTED',
       info: navigator.onLine ? 'OPENING' : 'OFFLINE',
       mode: Cmd.isMainLoaded ? assumptions.modeWhileReconnecting : 'SYNCING',
@@ -236,7 +236,7 @@ __d('SimSession', [], (_global, require, _default, _namespace, _lazy, module) =>
     Conn.set('connected', false);
     Cmd.trigger('logout', reason);
     Cmd.trigger('logout_from_bridge', reason);
-    await credentials.forget();
+    await credentials.forget().catch((error) => console.error('the profile was not emptied', error));
     setTimeout(() => location.assign(`/?post_logout=1&logout_reason=${code}`), assumptions.logoutPauseMs);
   }
 
