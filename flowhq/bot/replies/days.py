@@ -20,8 +20,9 @@ SWAHILI_TIME = (
     r"\bsaa\s+(?!ngapi|za\b|hizi)\w+(?:[:.]\d\d)?(?:\s+(?:na\s+\w+|kasoro\s+\w+|kamili))?"
     r"(?:\s+(?:ya\s+)?(?:alfajiri|asubuhi|mchana|jioni|usiku))?"
 )
-CLOCK_TIME = r"\b\d{1,2}[:.]\d\d(?:\s*[ap]\.?m\b\.?)?|\b\d{1,2}\s*[ap]\.?m\b"
+CLOCK_TIME = r"\b(?:[01]?\d|2[0-3])[:.][0-5]\d(?![.\d])(?:\s*[ap]\.?m\b\.?)?|\b\d{1,2}\s*[ap]\.?m\b"
 TIME_SAID = re.compile(f"{SWAHILI_TIME}|{CLOCK_TIME}", re.IGNORECASE)
+DAY_NUMBER = re.compile(r"([0-9]{1,2})(?:st|nd|rd|th)?")
 DATE_SAID = re.compile(r"\b(\d{1,4})[-/. ](\d{1,2})(?:[-/. ](\d{2,4}))?\b")
 
 
@@ -49,8 +50,8 @@ def find_day(text: str, words: Words, *, today: date) -> date | None:
         return today + timedelta(days=(weekday - today.weekday()) % 7)
     month = _named(words, 1)
     if month is not None:
-        days = [int(word) for word in words.loose if word.isdigit() and len(word) <= 2]
-        return _on(today, days[0], month + 1, None) if days else None
+        days = [match for word in words.loose if (match := DAY_NUMBER.fullmatch(word))]
+        return _on(today, int(days[0][1]), month + 1, None) if days else None
     return _numeric(TIME_SAID.sub(" ", text[:200]), today)
 
 

@@ -445,3 +445,16 @@ def test_an_answer_takes_a_few_milliseconds_at_most() -> None:
     for text in texts * 50:
         customer.says(text)
     assert (time.perf_counter() - started) / 300 < 0.015
+
+
+def test_a_stored_language_that_is_none_falls_back_to_the_tenants() -> None:
+    customer = customer_of()
+    customer.state = {"language": "FR"}
+    assert customer.responder.language_of(customer.view) is Language.SW
+
+
+def test_a_stored_closing_that_is_no_time_is_told_again() -> None:
+    customer = customer_of(now=SUNDAY)
+    customer.says("mambo")
+    customer.state["closed_until"] = "soon"
+    assert "tumefunga" in customer.hears("mambo")
