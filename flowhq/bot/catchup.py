@@ -13,14 +13,19 @@ from flowhq.bot.inbound import NOT_A_CHAT, Inbound, judge
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.retry import until_stored
 from flowhq.clock import Clock
-from flowhq.model import ChatHead, InboundMessage, InboxState
+from flowhq.model import ChatHead, InboundMessage, InboxState, Jid
 
 log = structlog.get_logger(__name__)
 
 # Read again what lies around the cursor: timestamps have whole seconds and may come out of order.
 OVERLAP = timedelta(minutes=10)
-# Most messages read of one chat; a longer backlog keeps its newest.
-CHAT_LIMIT = 500
+# Messages asked for of one chat: few chats missed more than the first step holds, and reading
+# costs the page by the message. The last step is the most that a page gives back of a chat; of a
+# longer backlog only the newest are recorded.
+CHAT_LIMITS = (100, 1000)
+# An answer this full of what was asked for may leave older ones out: kinds that are no messages
+# are counted by the page and not handed over.
+FULL_SHARE = 0.5
 
 
 class CatchUp:
@@ -60,10 +65,20 @@ class CatchUp:
         self, head: ChatHead, cursor: datetime | None, paired_at: datetime, *, paused: bool
     ) -> int:
         since = max(cursor - OVERLAP, paired_at) if cursor else paired_at
-        messages = await self._channel.history(head.chat, since=since, limit=CHAT_LIMIT)
+        messages = await self._history(head.chat, since)
         for message, state, reason in await self._sorted_out(messages, paused=paused):
             await self._inbound.store(message, state, reason)
         return len(messages)
+
+    async def _history(self, chat: Jid, since: datetime) -> Sequence[InboundMessage]:
+        messages: Sequence[InboundMessage] = ()
+        for limit in CHAT_LIMITS:
+            messages = await self._channel.history(chat, since=since, limit=limit)
+            if len(messages) < limit * FULL_SHARE:
+                return messages
+        if len(messages) >= CHAT_LIMITS[-1]:
+            log.warning("a chat's backlog is longer than can be read", messages=len(messages))
+        return messages
 
     async def _sorted_out(
         self, messages: Sequence[InboundMessage], *, paused: bool

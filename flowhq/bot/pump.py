@@ -106,10 +106,14 @@ class Pump:
                 assert_never(event)
 
     async def _message(self, event: MessageSeen) -> None:
-        if self._document is not None:
+        """Held back until the past of its page document is recorded: a page that is not online
+        may be another document by the time it is, with something missed in between."""
+        if self._document is not None and self._online.is_set():
             await self._inbound.admit(event.message, seen_at=event.seen_at_monotonic)
         elif len(self._held) < HELD_MAX:
             self._held.append(event)
+        else:
+            self._document = None
 
     async def _code(self, event: QrShown) -> None:
         self._online.clear()
@@ -132,10 +136,9 @@ class Pump:
         if not self._restored:
             await self._restore()
             self._restored = True
-        if self._document == event.document:
-            return
-        await self._catch_up()
-        self._document = event.document
+        if self._document != event.document:
+            await self._catch_up()
+            self._document = event.document
         held, self._held = self._held, []
         for message in held:
             await self._message(message)

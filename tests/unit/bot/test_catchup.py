@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from flowhq.bot.catchup import CHAT_LIMIT, OVERLAP, CatchUp
+from flowhq.bot.catchup import CHAT_LIMITS, OVERLAP, CatchUp
 from flowhq.bot.chats import Place
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.trace import Traces
@@ -237,11 +237,21 @@ async def test_catching_up_twice_answers_once(bench: Bench) -> None:
     assert bench.lined_up == ["question"]
 
 
+async def test_a_quiet_chat_costs_one_small_read_and_a_busy_one_is_read_whole(bench: Bench) -> None:
+    bench.missed("quiet", ago_s=60, chat=OTHER)
+    for number in range(CHAT_LIMITS[-1]):
+        bench.missed(f"m{number:04}", ago_s=2000 - number)
+    assert await bench.run() == CHAT_LIMITS[-1] + 1
+    assert [chat for chat, _ in bench.channel.read] == [CUSTOMER, CUSTOMER, OTHER]
+    assert bench.lined_up == [f"m{CHAT_LIMITS[-1] - 1:04}", "quiet"]
+
+
 async def test_of_a_very_long_backlog_the_newest_are_read(bench: Bench) -> None:
-    for number in range(CHAT_LIMIT + 10):
-        bench.missed(f"m{number:04}", ago_s=CHAT_LIMIT + 10 - number)
-    assert await bench.run() == CHAT_LIMIT
-    assert bench.lined_up == [f"m{CHAT_LIMIT + 9:04}"]
+    most = CHAT_LIMITS[-1]
+    for number in range(most + 10):
+        bench.missed(f"m{number:04}", ago_s=most + 10 - number)
+    assert await bench.run() == most
+    assert bench.lined_up == [f"m{most + 9:04}"]
 
 
 # -- interrupted ----
