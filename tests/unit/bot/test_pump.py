@@ -1,0 +1,386 @@
+"""Each event of a channel, in order, and what is held back until the past is recorded."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+
+import pytest
+
+from flowhq.bot import pump as pump_module
+from flowhq.bot.catchup import CatchUp
+from flowhq.bot.chats import Place
+from flowhq.bot.inbound import Inbound
+from flowhq.bot.lifecycle import Event, Lifecycle, State
+from flowhq.bot.pump import Pump
+from flowhq.bot.trace import Traces
+from flowhq.config import LimitSettings
+from flowhq.errors import ChannelRestartError
+from flowhq.events import (
+    AckSeen,
+    Conflicted,
+    ConnectionLost,
+    EventsDropped,
+    LoggedOut,
+    Pairing,
+    QrIdle,
+)
+from flowhq.model import (
+    Ack,
+    ChatKey,
+    DesiredState,
+    InboxKey,
+    InboxState,
+    MessageId,
+    Reason,
+    Reply,
+    SessionState,
+)
+from tests.fakes.channel import CUSTOMER, OWNER_LID, OWNER_PHONE, FakeChannel
+from tests.fakes.clock import EPOCH, FakeClock, settle, until
+from tests.fakes.ledger import TENANT, FakeLedger, FakeStatusBook
+
+
+class Bench:
+    """A pump over a scripted channel; ``steps`` has what happened, in order."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(EPOCH + timedelta(hours=1))
+        self.ledger = FakeLedger(self.clock)
+        self.ledger.paired_at = EPOCH - timedelta(days=1)
+        self.channel = FakeChannel()
+        self.book = FakeStatusBook()
+        self.steps: list[str] = []
+        self.acked: list[MessageId] = []
+        self.online = asyncio.Event()
+        self.lifecycle = Lifecycle(
+            TENANT, self.book, desired=DesiredState.RUNNING, paired=True, paused=False
+        )
+        inbound = Inbound(
+            self.ledger,
+            self.clock,
+            LimitSettings(),
+            Traces(self.clock),
+            paused=lambda: self.lifecycle.snapshot.paused,
+            line_up=self._line_up,
+            overflowed=lambda recorded, message: None,
+        )
+        self.pump = Pump(
+            self.channel,
+            self.ledger,
+            self.lifecycle,
+            self.clock,
+            inbound=inbound,
+            catchup=CatchUp(self.channel, self.ledger, inbound, self.clock, max_age_s=43_200),
+            online=self.online,
+            acknowledged=self._acknowledged,
+            restore=self._restore,
+        )
+
+    def _line_up(self, chat: ChatKey, key: InboxKey) -> Place:
+        self.steps.append(key.message_id)
+        return Place.IN_LINE
+
+    def _acknowledged(self, ids: Sequence[MessageId]) -> None:
+        self.acked.extend(ids)
+
+    async def _restore(self) -> None:
+        self.steps.append("restore")
+        assert self.online.is_set()
+
+    async def start(self) -> None:
+        await self.channel.open()
+        await self.lifecycle.apply(Event.START)
+        self.task = asyncio.create_task(self.pump.run())
+
+    async def ready(self) -> None:
+        self.channel.ready()
+        await settle()
+
+    def receive(self, message_id: str, *, live: bool = True) -> None:
+        self.channel.receive("habari", message_id=message_id, live=live)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    await bench.start()
+    yield bench
+    bench.task.cancel()
+    await asyncio.wait({bench.task})
+
+
+# -- states ----
+
+
+async def test_a_code_is_stored_and_shown_and_nothing_is_online(bench: Bench) -> None:
+    bench.channel.show_qr("a,b,c,d,1")
+    await until(lambda: bench.lifecycle.state is State.SCANNING)
+    assert bench.ledger.qr == "a,b,c,d,1"
+    assert not bench.online.is_set()
+    assert bench.lifecycle.snapshot.session is SessionState.QR_READY
+
+
+async def test_codes_that_ran_out_and_a_scan_move_the_state(bench: Bench) -> None:
+    for event, state in ((QrIdle(), State.EXPIRED), (Pairing(), State.PAIRING)):
+        bench.channel.emit(event)
+        await settle()
+        assert bench.lifecycle.state is state
+
+
+async def test_ready_stores_the_number_and_clears_the_code(bench: Bench) -> None:
+    bench.ledger.qr = "old"
+    await bench.ready()
+    assert bench.ledger.identity == (OWNER_PHONE, OWNER_LID)
+    assert bench.ledger.qr == ""
+    assert bench.online.is_set()
+    assert bench.lifecycle.state is State.CONNECTED
+    assert bench.lifecycle.snapshot.last_seen_at == bench.clock.now()
+
+
+async def test_a_lost_connection_takes_the_page_offline_until_it_is_ready(bench: Bench) -> None:
+    await bench.ready()
+    bench.channel.emit(ConnectionLost("no network"))
+    await settle()
+    assert not bench.online.is_set()
+    lost = bench.lifecycle.snapshot
+    assert (lost.reason, lost.detail) == (Reason.CONNECTION_LOST, "no network")
+    await bench.ready()
+    assert bench.online.is_set()
+    back = bench.lifecycle.snapshot
+    assert (back.reason, back.detail) == (Reason.CONNECTED, "")
+
+
+async def test_a_conflict_stops_the_sending(bench: Bench) -> None:
+    await bench.ready()
+    bench.channel.emit(Conflicted())
+    await settle()
+    assert not bench.online.is_set()
+    assert bench.lifecycle.snapshot.reason is Reason.CONFLICT
+
+
+async def test_a_logged_out_tenant_forgets_its_pairing_and_pairs_anew(bench: Bench) -> None:
+    await bench.ready()
+    bench.channel.emit(LoggedOut("removed"))
+    await settle()
+    told = bench.lifecycle.snapshot
+    assert not told.paired
+    assert bench.ledger.identity is None
+    assert not bench.online.is_set()
+    bench.channel.show_qr()
+    await until(lambda: bench.lifecycle.snapshot.session is SessionState.QR_READY)
+    assert bench.lifecycle.snapshot.reason is Reason.LOGGED_OUT
+    bench.receive("missed", live=False)
+    await bench.clock.advance(60)
+    bench.channel.document += 1
+    await bench.ready()
+    assert bench.lifecycle.snapshot.paired
+    assert bench.ledger.paired_at == bench.clock.now()
+    assert "missed" not in bench.steps
+
+
+async def test_acks_are_stored_and_told_to_who_waits(bench: Bench) -> None:
+    [row] = await bench.ledger.notify(
+        ChatKey(CUSTOMER), CUSTOMER, cause="test", reply=Reply("x", "x")
+    )
+    bench.channel.emit(AckSeen((row.client_id, MessageId("unknown")), Ack.DELIVERED))
+    await settle()
+    assert bench.ledger.outbox[row.outbox_id].state == "delivered"
+    assert bench.acked == [row.client_id, "unknown"]
+
+
+async def test_the_end_of_the_events_is_a_failure(bench: Bench) -> None:
+    await bench.channel.close()
+    with pytest.raises(ChannelRestartError) as caught:
+        await bench.task
+    assert caught.value.reason == Reason.BROWSER_GONE
+
+
+async def test_a_page_that_is_gone_is_told_after_what_it_said_before(bench: Bench) -> None:
+    await bench.ready()
+    bench.receive("last words")
+    bench.channel.crash(Reason.PAGE_CRASHED)
+    with pytest.raises(ChannelRestartError) as caught:
+        await bench.task
+    assert caught.value.reason == Reason.PAGE_CRASHED
+    assert bench.steps == ["restore", "last words"]
+
+
+# -- holding back ----
+
+
+async def test_live_messages_wait_until_what_was_planned_and_missed_is_looked_after(
+    bench: Bench,
+) -> None:
+    bench.receive("missed", live=False)
+    bench.receive("live 1")
+    bench.receive("live 2")
+    await settle()
+    assert bench.steps == []
+    assert bench.ledger.inbox == {}
+    await bench.ready()
+    assert bench.steps == ["restore", "live 2"]
+    assert bench.ledger.reasons() == {"missed": "backlog", "live 1": "backlog", "live 2": ""}
+    bench.receive("live 3")
+    await settle()
+    assert bench.steps[-1] == "live 3"
+
+
+async def test_while_the_past_is_read_later_messages_wait_their_turn(bench: Bench) -> None:
+    bench.receive("missed", live=False)
+    gate = bench.ledger.outages.hold("cursor")
+    bench.channel.ready()
+    await settle()
+    bench.receive("live")
+    await settle()
+    assert bench.steps == ["restore"]
+    gate.set()
+    await settle()
+    assert [key.message_id for key in bench.ledger.inbox] == ["missed", "live"]
+
+
+async def test_the_past_is_read_once_for_each_page_document(bench: Bench) -> None:
+    await bench.ready()
+    bench.receive("missed", live=False)
+    await bench.ready()
+    assert "missed" not in bench.steps
+    bench.channel.document += 1
+    await bench.ready()
+    assert bench.steps == ["restore", "missed"]
+
+
+async def test_a_page_that_reloads_holds_its_messages_back_again(bench: Bench) -> None:
+    await bench.ready()
+    bench.channel.emit(ConnectionLost("another document"))
+    bench.receive("missed", live=False)
+    bench.receive("live")
+    await settle()
+    assert bench.ledger.inbox == {}
+    bench.channel.document += 1
+    await bench.ready()
+    assert [key.message_id for key in bench.ledger.inbox] == ["missed", "live"]
+    assert bench.steps == ["restore", "live"]
+
+
+async def test_what_came_during_a_short_absence_of_the_network_is_all_answered(
+    bench: Bench,
+) -> None:
+    await bench.ready()
+    bench.channel.emit(ConnectionLost("no network"))
+    for number in range(3):
+        bench.receive(f"live {number}")
+    await bench.ready()
+    assert bench.steps == ["restore", "live 0", "live 1", "live 2"]
+
+
+async def test_too_many_to_hold_are_read_from_the_page_instead(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump_module, "HELD_MAX", 2)
+    await bench.ready()
+    bench.channel.emit(ConnectionLost("no network"))
+    for number in range(5):
+        bench.receive(f"live {number}")
+    await bench.ready()
+    assert len(bench.ledger.inbox) == 5
+    assert bench.steps == ["restore", "live 4"]
+
+
+async def test_dropped_events_are_read_from_the_page_in_their_place(bench: Bench) -> None:
+    await bench.ready()
+    bench.receive("dropped", live=False)
+    bench.channel.emit(EventsDropped(1))
+    bench.receive("after")
+    await settle()
+    assert [key.message_id for key in bench.ledger.inbox] == ["dropped", "after"]
+
+
+async def test_dropped_events_before_ready_are_read_at_ready(bench: Bench) -> None:
+    bench.receive("dropped", live=False)
+    bench.channel.emit(EventsDropped(1))
+    await settle()
+    assert bench.ledger.inbox == {}
+    await bench.ready()
+    assert bench.steps == ["restore", "dropped"]
+
+
+async def test_a_second_ready_does_not_restore_again(bench: Bench) -> None:
+    await bench.ready()
+    bench.channel.document += 1
+    await bench.ready()
+    assert bench.steps == ["restore"]
+
+
+async def test_a_paused_tenant_records_and_lines_up_nothing(bench: Bench) -> None:
+    bench.receive("missed", live=False)
+    await bench.lifecycle.apply(Event.PAUSE)
+    await bench.ready()
+    bench.receive("live")
+    await settle()
+    assert bench.steps == ["restore"]
+    assert set(bench.ledger.reasons().values()) == {"paused"}
+    assert bench.lifecycle.snapshot.reason is Reason.PAUSED_BY_ADMIN
+
+
+# -- the store away ----
+
+
+OUTAGES = ["save_identity", "cursor", "known_own", "record"]
+
+
+@pytest.mark.parametrize("method", OUTAGES)
+@pytest.mark.parametrize("how", ["fail", "lose_answer"])
+async def test_an_outage_at_any_step_is_waited_out_in_order(
+    bench: Bench, method: str, how: str
+) -> None:
+    bench.channel.receive("by hand", message_id="by hand", from_me=True, live=False)
+    bench.receive("missed", live=False)
+    getattr(bench.ledger.outages, how)(method, 3)
+    bench.channel.ready()
+    bench.receive("live 1")
+    bench.receive("live 2")
+    await bench.clock.advance(60)
+    assert [key.message_id for key in bench.ledger.inbox] == [
+        "by hand",
+        "missed",
+        "live 1",
+        "live 2",
+    ]
+    assert bench.ledger.states()["live 2"] is InboxState.NEW
+
+
+async def test_during_an_outage_the_pump_stops_reading_and_the_channel_counts_what_it_drops(
+    bench: Bench,
+) -> None:
+    await bench.ready()
+    bench.ledger.outages.down = True
+    for number in range(1500):
+        bench.receive(f"m{number:04}")
+    await bench.clock.advance(60)
+    assert bench.ledger.inbox == {}
+    bench.ledger.outages.down = False
+    await bench.clock.advance(10)
+    await until(lambda: len(bench.ledger.inbox) == 1000)
+    bench.receive("after")
+    await until(lambda: len(bench.ledger.inbox) == 1501)
+
+
+async def test_a_stop_during_an_outage_ends_at_once(bench: Bench) -> None:
+    await bench.ready()
+    bench.ledger.outages.down = True
+    bench.receive("live")
+    await settle()
+    bench.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await bench.task
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 3))
+async def test_a_stop_anywhere_swallows_nothing(bench: Bench, turns: int) -> None:
+    bench.receive("missed", live=False)
+    bench.channel.show_qr()
+    bench.channel.ready()
+    bench.receive("live")
+    await settle(turns)
+    bench.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await bench.task
