@@ -20,7 +20,10 @@ SWAHILI_TIME = (
     r"\bsaa\s+(?!ngapi|za\b|hizi)\w+(?:[:.]\d\d)?(?:\s+(?:na\s+\w+|kasoro\s+\w+|kamili))?"
     r"(?:\s+(?:ya\s+)?(?:alfajiri|asubuhi|mchana|jioni|usiku))?"
 )
-CLOCK_TIME = r"(?<![.\d])(?:[01]?\d|2[0-3])[:.][0-5]\d(?![.\d])(?:\s*[ap]\.?m\b\.?)?|\b\d{1,2}\s*[ap]\.?m\b"
+CLOCK_TIME = (
+    r"(?<![.\d])(?:[01]?\d|2[0-3])[:.][0-5]\d(?![.\d])(?:\s*[ap]\.?m\b\.?)?"
+    r"|\b\d{1,2}\s*[ap]\.?m\b"
+)
 TIME_SAID = re.compile(f"{SWAHILI_TIME}|{CLOCK_TIME}", re.IGNORECASE)
 DAY_NUMBER = re.compile(r"([0-9]{1,2})(?:st|nd|rd|th)?")
 DATE_SAID = re.compile(r"\b(\d{1,4})[-/. ](\d{1,2})(?:[-/. ](\d{2,4}))?\b")
