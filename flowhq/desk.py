@@ -12,8 +12,7 @@ import structlog
 
 from flowhq import log as logs
 from flowhq.bot.lifecycle import Lifecycle
-from flowhq.bot.ratelimit import LimitSettings as ReplyBudget
-from flowhq.bot.ratelimit import ReplyLimits
+from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
 from flowhq.bot.replies.catalogue import Catalogues
 from flowhq.bot.responder import Responder
 from flowhq.bot.tenant import TenantParts, TenantRunner

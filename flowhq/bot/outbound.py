@@ -170,7 +170,7 @@ class Outbound:
         accept = until_stored(self._clock, lambda: self._ledger.mark_accepted(row.outbox_id, ack))
         await finish(accept, within_s=RECORD_S)
         stages = self._traces.finish(row.outbox_id)
-        log.info("reply sent", outbox_id=row.outbox_id, stages=stages)
+        log.info("reply sent", outbox_id=row.outbox_id, message_id=row.client_id, stages=stages)
 
     async def _refused(
         self, row: OutboundMessage, error: SendRefusedError

@@ -120,7 +120,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class LimitSettings:
+class ReplyBudget:
     """Replies per period of seconds, and the longest delay; bursts up to the same number."""
 
     tenant_replies: int = TENANT_REPLIES
@@ -153,7 +153,7 @@ class ReplyLimits:
     (the tenant's: a token at once; a contact's: a quarter of its bucket). One notice each.
     """
 
-    def __init__(self, settings: LimitSettings, *, monotonic: Monotonic) -> None:
+    def __init__(self, settings: ReplyBudget, *, monotonic: Monotonic) -> None:
         self._settings = settings
         self._monotonic = monotonic
         self._tenant = TokenBucket(
@@ -197,7 +197,7 @@ class ReplyLimits:
             contacts=len(self._contacts),
         )
 
-    def set_limits(self, settings: LimitSettings) -> None:
+    def set_limits(self, settings: ReplyBudget) -> None:
         """Other limits from the next reply on. The tenant's use so far still counts; contacts
         start afresh if theirs changed."""
         before, self._settings = self._settings, settings

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from flowhq.bot.answering import LONGEST_WAIT_S, Answering
-from flowhq.bot.ratelimit import LimitSettings, ReplyLimits
+from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
 from flowhq.bot.trace import Traces
 from flowhq.errors import ChannelRestartError
 from flowhq.model import (
@@ -34,13 +34,13 @@ MAX_AGE_S = 3600.0
 
 
 class Bench:
-    def __init__(self, limits: LimitSettings | None = None) -> None:
+    def __init__(self, limits: ReplyBudget | None = None) -> None:
         self.clock = FakeClock()
         self.ledger = FakeLedger(self.clock)
         self.responder = FakeResponder()
         self.paused = False
         self.sent: list[OutboundMessage] = []
-        self.limits = ReplyLimits(limits or LimitSettings(), monotonic=self.clock.monotonic)
+        self.limits = ReplyLimits(limits or ReplyBudget(), monotonic=self.clock.monotonic)
         self.answering = Answering(
             self.ledger,
             self.clock,
@@ -144,7 +144,7 @@ async def test_a_contact_can_stop_the_bot_while_a_person_writes_to_them(
 
 
 async def test_beyond_the_tenants_budget_answers_come_later_in_order_after_one_notice() -> None:
-    bench = Bench(LimitSettings(tenant_replies=2, tenant_period_s=60))
+    bench = Bench(ReplyBudget(tenant_replies=2, tenant_period_s=60))
     rows = [await bench.answer(n, Jid(f"{n}@c.us")) for n in range(1, 5)]
     texts = [[row.text for row in planned] for planned in rows]
     assert texts == [
@@ -159,7 +159,7 @@ async def test_beyond_the_tenants_budget_answers_come_later_in_order_after_one_n
 
 
 async def test_a_contacts_budget_refuses_with_one_notice_an_episode() -> None:
-    bench = Bench(LimitSettings(contact_replies=2, contact_period_s=600))
+    bench = Bench(ReplyBudget(contact_replies=2, contact_period_s=600))
     rows = [await bench.answer(n) for n in range(1, 6)]
     assert [[row.text for row in planned] for planned in rows] == [
         ["re: text 1"],
@@ -173,14 +173,14 @@ async def test_a_contacts_budget_refuses_with_one_notice_an_episode() -> None:
 
 
 async def test_a_refused_answer_does_not_move_the_conversation_on() -> None:
-    bench = Bench(LimitSettings(contact_replies=1, contact_period_s=600))
+    bench = Bench(ReplyBudget(contact_replies=1, contact_period_s=600))
     await bench.answer(1)
     await bench.answer(2)
     assert bench.ledger.conversations[ChatKey(CHAT)].bot_state == {"turns": 1}
 
 
 async def test_an_answer_of_several_messages_takes_one_token() -> None:
-    bench = Bench(LimitSettings(tenant_replies=2, tenant_period_s=60))
+    bench = Bench(ReplyBudget(tenant_replies=2, tenant_period_s=60))
     bench.responder.parts = 3
     assert len(await bench.answer(1)) == 3
     assert [row.next_at for row in await bench.answer(2)] == [EPOCH] * 3
@@ -188,7 +188,7 @@ async def test_an_answer_of_several_messages_takes_one_token() -> None:
 
 @pytest.mark.parametrize("failure", ["commit", "process"])
 async def test_repeated_tries_for_the_store_take_one_token_and_lose_no_notice(failure: str) -> None:
-    bench = Bench(LimitSettings(tenant_replies=3, tenant_period_s=60, max_wait_s=20))
+    bench = Bench(ReplyBudget(tenant_replies=3, tenant_period_s=60, max_wait_s=20))
     for number in (1, 2):
         await bench.answer(number, Jid(f"{number}@c.us"))
     bench.ledger.outages.fail(failure, 5)
@@ -200,7 +200,7 @@ async def test_repeated_tries_for_the_store_take_one_token_and_lose_no_notice(fa
 
 
 async def test_the_notice_is_not_lost_when_its_first_transaction_fails() -> None:
-    bench = Bench(LimitSettings(contact_replies=1, contact_period_s=600))
+    bench = Bench(ReplyBudget(contact_replies=1, contact_period_s=600))
     await bench.answer(1)
     bench.ledger.outages.fail("commit", 2)
     handling = asyncio.create_task(bench.answer(2))

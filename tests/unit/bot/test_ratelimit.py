@@ -9,7 +9,7 @@ from flowhq.bot.ratelimit import (
     Admission,
     Limit,
     LimitScope,
-    LimitSettings,
+    ReplyBudget,
     ReplyLimits,
     TokenBucket,
 )
@@ -39,7 +39,7 @@ def bucket_of(clock: HeldClock, capacity: int = 3, refill_per_s: float = 0.5) ->
 
 
 def limits_of(clock: HeldClock, **settings: float) -> ReplyLimits:
-    return ReplyLimits(LimitSettings(**settings), monotonic=clock.monotonic)  # type: ignore[arg-type]
+    return ReplyLimits(ReplyBudget(**settings), monotonic=clock.monotonic)  # type: ignore[arg-type]
 
 
 # -- the bucket ------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def test_new_limits_hold_from_the_next_reply(clock: HeldClock) -> None:
     limits = limits_of(clock)
     for _ in range(10):
         limits.admit(ASHA)
-    limits.set_limits(LimitSettings(tenant_replies=12, contact_replies=1))
+    limits.set_limits(ReplyBudget(tenant_replies=12, contact_replies=1))
     assert limits.admit(ASHA).admission is Admission.NOW
     assert limits.admit(ASHA).scope is LimitScope.CONTACT
     assert limits.admit(JUMA).admission is Admission.NOW
