@@ -370,7 +370,7 @@ async def close_page(page: Page) -> None:
 
 def foreign(host: str) -> re.Pattern[str]:
     """Urls of hosts that the page has no business with. Both Python and JavaScript read it."""
-    if host.endswith(WHATSAPP_HOSTS):
+    if f".{host}".endswith(tuple(f".{name}" for name in WHATSAPP_HOSTS)):
         own = "|".join(rf"(?:[^/@?#]*\.)?{re.escape(name)}" for name in WHATSAPP_HOSTS)
     else:
         own = re.escape(f"[{host}]" if ":" in host else host)

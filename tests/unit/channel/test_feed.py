@@ -1,0 +1,161 @@
+"""Batches of the page as events: documents, order, acks, and nonsense."""
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from flowhq.channel.web.buffer import EventBuffer
+from flowhq.channel.web.feed import FIRST_CODE_S, NEXT_CODE_S, Feed
+from flowhq.errors import ChannelError, ChannelRestartError, LoginRequiredError
+from flowhq.events import (
+    AckSeen,
+    ChannelEvent,
+    Conflicted,
+    ConnectionLost,
+    EventsDropped,
+    LoggedOut,
+    MessageSeen,
+    Pairing,
+    QrIdle,
+    QrShown,
+    Ready,
+)
+from flowhq.model import Ack, Reason
+from tests.fakes.clock import FakeClock
+
+HELLO = {"k": "hello"}
+MESSAGE = {
+    "id": "A1",
+    "chat": "255711111111@c.us",
+    "type": "chat",
+    "text": "Habari",
+    "t": 1_795_222_333,
+}
+
+
+class Desk:
+    """A feed with everything it reports to."""
+
+    def __init__(self, limit: int = 100) -> None:
+        self.clock = FakeClock()
+        self.buffer = EventBuffer(limit)
+        self.loaded: list[bool] = []
+        self.faults: list[ChannelError] = []
+        self.feed = Feed(
+            self.clock, self.buffer, on_loaded=self.loaded.append, on_fault=self.faults.append
+        )
+
+    def tell(self, *events: dict[str, Any], document: str = "d1") -> None:
+        self.feed.take(orjson.dumps({"d": document, "e": events}).decode())
+
+    async def told(self) -> list[ChannelEvent]:
+        self.buffer.close()
+        return [event async for event in self.buffer.read()]
+
+
+async def test_each_kind_becomes_its_event_in_order() -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "loaded", "page": "2.3000", "wajs": "4.6.0"})
+    desk.tell({"k": "qr", "text": "code"}, {"k": "idle"}, {"k": "pairing"})
+    desk.tell({"k": "ready", "phone": "255712345678", "lid": "1"}, {"k": "msg", "m": MESSAGE})
+    desk.tell({"k": "lost", "detail": "OFFLINE"}, {"k": "conflict"}, {"k": "dropped", "n": 4})
+    desk.tell({"k": "out", "reason": "user_initiated"})
+
+    told = await desk.told()
+
+    assert [type(event) for event in told] == [
+        QrShown, QrIdle, Pairing, Ready, MessageSeen, ConnectionLost, Conflicted, EventsDropped,
+        LoggedOut,
+    ]  # fmt: skip
+    assert told[3] == Ready("255712345678", "1", 1)
+    assert isinstance(told[4], MessageSeen)
+    assert told[4].seen_at_monotonic == desk.clock.monotonic()
+    assert desk.loaded == [False, True]
+    assert desk.feed.page_version == "2.3000"
+
+
+async def test_the_first_code_of_a_document_lives_longer() -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "qr", "text": "1"}, {"k": "qr", "text": "2"})
+    desk.tell(HELLO, {"k": "qr", "text": "3"}, document="d2")
+    lives = [
+        e.expires_at - desk.clock.now()
+        for e in await desk.told()
+        if isinstance(e, QrShown) and e.expires_at
+    ]
+    assert lives == [timedelta(seconds=s) for s in (FIRST_CODE_S, NEXT_CODE_S, FIRST_CODE_S)]
+
+
+async def test_an_old_document_is_not_heard_any_more() -> None:
+    desk = Desk()
+    desk.tell(HELLO)
+    desk.tell(HELLO, document="d2")
+    desk.tell({"k": "lost", "detail": "late"}, document="d1")
+    desk.tell({"k": "ready", "phone": "1", "lid": ""}, document="d2")
+    assert await desk.told() == [Ready("1", "", 2)]
+
+
+async def test_acks_that_stand_together_are_one_event_per_level() -> None:
+    desk = Desk()
+    acks = [
+        {"k": "ack", "ack": level, "ids": [one]} for level, one in [(1, "A"), (1, "B"), (3, "A")]
+    ]
+    desk.tell(HELLO, *acks, {"k": "idle"}, {"k": "ack", "ack": 9, "ids": ["C"]})
+    told = await desk.told()
+    assert [(e.ids, e.ack) for e in told if isinstance(e, AckSeen)] == [
+        (("A", "B"), Ack.SERVER),
+        (("A",), Ack.READ),
+        (("C",), Ack.PLAYED),
+    ]
+    assert isinstance(told[2], QrIdle)
+
+
+async def test_one_unreadable_event_costs_none_of_the_others() -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "msg", "m": {**MESSAGE, "t": "never"}}, {"k": "msg", "m": None})
+    desk.tell({"k": "msg", "m": MESSAGE}, {"k": "of_tomorrow"}, {"k": "qr", "text": 5})
+    assert len(await desk.told()) == 1
+    assert desk.feed.unreadable == 3
+
+
+@pytest.mark.parametrize("payload", ["", "no json", "[]", "5", '{"d": 5, "e": []}', '{"d": "d1"}'])
+async def test_a_payload_that_is_none_raises_nothing(payload: str) -> None:
+    desk = Desk()
+    desk.feed.take(payload)
+    assert await desk.told() == []
+    assert desk.feed.unreadable == 1
+
+
+async def test_leaving_for_the_logged_out_address_is_told_once() -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "ready", "phone": "1", "lid": ""}, {"k": "out", "reason": "md_opt_out"})
+    desk.feed.left("0")
+    desk.tell(HELLO, {"k": "qr", "text": "1"}, document="d2")
+    desk.feed.left("3")
+    told = [event for event in await desk.told() if isinstance(event, LoggedOut)]
+    assert told == [LoggedOut("md_opt_out"), LoggedOut("3")]
+
+
+@pytest.mark.parametrize("mode", ["TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK"])
+def test_a_block_needs_a_person(mode: str) -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "blocked", "mode": mode})
+    (fault,) = desk.faults
+    assert isinstance(fault, LoginRequiredError)
+    assert (fault.reason, bool(fault.next_step)) == (Reason.BLOCKED, True)
+
+
+def test_a_page_that_is_too_old_is_unusable() -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "blocked", "mode": "DEPRECATED_VERSION"})
+    (fault,) = desk.faults
+    assert isinstance(fault, ChannelRestartError)
+    assert fault.reason == Reason.PAGE_UNUSABLE
+
+
+def test_a_line_that_nobody_reads_is_a_fault() -> None:
+    desk = Desk(limit=2)
+    desk.tell(HELLO, *({"k": "lost", "detail": str(n)} for n in range(5)))
+    assert [type(fault) for fault in desk.faults] == [ChannelRestartError]
