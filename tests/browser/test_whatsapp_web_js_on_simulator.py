@@ -3,7 +3,6 @@
 One run of wwebjs/oracle.cjs goes through everything; each test looks at one of its steps.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ import pytest
 from tests.browser.conftest import Simulator
 
 HERE = Path(__file__).parent / "wwebjs"
+ROOT = Path(__file__).parents[2]
 INSTALL_LIMIT_S = 240
 RUN_LIMIT_S = 150
 ASHA = "255711111111@c.us"
@@ -35,21 +35,12 @@ Steps = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def modules(request: pytest.FixtureRequest) -> Path:
-    """A folder whose node_modules holds the locked client; filled once per lock file."""
-    if (HERE / "node_modules").is_dir():
-        return HERE
-    assert request.config.cache is not None
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = request.config.cache.mkdir(f"wwebjs-{hashlib.sha256(lock).hexdigest()[:16]}")
-    done = folder / "installed"
-    if not done.exists():
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, folder)
+def modules() -> Path:
+    """The project's root, whose node_modules holds the locked client; filled if it is not yet."""
+    if not (ROOT / "node_modules" / "whatsapp-web.js").is_dir():
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=folder, check=True, timeout=INSTALL_LIMIT_S)
-        done.touch()
-    return folder
+        subprocess.run(command, cwd=ROOT, check=True, timeout=INSTALL_LIMIT_S)
+    return ROOT
 
 
 @pytest.fixture(scope="module")
