@@ -7,6 +7,7 @@ do about a failure is the supervisor's business.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -14,6 +15,7 @@ from flowhq.bot.answering import Answering, Responder
 from flowhq.bot.catchup import CatchUp
 from flowhq.bot.chats import Lanes
 from flowhq.bot.courtesy import Courtesy
+from flowhq.bot.finishing import finish
 from flowhq.bot.heartbeat import Heartbeat
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.lifecycle import Lifecycle
@@ -25,15 +27,18 @@ from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings, SupervisorSettings
-from flowhq.errors import FlowHQError
+from flowhq.errors import ChannelError, FlowHQError, LoginRequiredError
 from flowhq.model import InboundMessage, InboxKey, OutboundMessage, Recorded, TenantId
 
 log = structlog.get_logger(__name__)
 
 # Time for a browser to write its profile and go; beyond it the channel kills what is left.
 CLOSE_S = 15.0
-# Inbox rows looked after at a start in one read; the lanes read the rest of their chats.
-RESTORE_MAX = 10_000
+# For closing, and killing what would not close. Less than the supervisor's patience.
+CLOSED_S = 20.0
+# Inbox rows asked for at a start, first; doubled until it is all of them. The lanes keep no more
+# than fits and read the rest of their chats.
+RESTORE_FIRST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ class TenantRunner:
     async def run(self) -> None:
         """Until cancelled, or until a stage fails: then the error that tells why.
 
-        The channel is closed in every case: cleanly if it can, within CLOSE_S.
+        The channel is closed in every case: cleanly if it can, within CLOSE_S. A cancellation
+        during the closing waits for it.
         """
         try:
             await self._parts.channel.open()
@@ -75,7 +81,7 @@ class TenantRunner:
             raise _cause(failures) from failures
         finally:
             self._stages = None
-            await self._close()
+            await finish(self._close(), within_s=CLOSED_S)
 
     async def drain(self) -> None:
         """Begin no new send; return when what was handed to the page is settled."""
@@ -90,8 +96,8 @@ class TenantRunner:
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._parts.channel.close()
-        except TimeoutError:
-            log.warning("browser did not close in time, killing it")
+        except (TimeoutError, ChannelError) as error:
+            log.warning("browser did not close, killing it", why=str(error))
             await self._parts.channel.kill()
 
 
@@ -185,19 +191,32 @@ class _Stages:
         """Look after what an earlier run left: first what was planned, then what waits."""
         clock, ledger = self._parts.clock, self._parts.ledger
         planned = await until_stored(clock, ledger.unsettled)
-        waiting = await until_stored(clock, lambda: ledger.waiting(None, limit=RESTORE_MAX))
+        waiting = await self._waiting()
         self.outbound.put(planned)
         for recorded in waiting:
             self._lanes.put(recorded.chat_key, recorded.key)
         if planned or waiting:
             log.info("restored", planned=len(planned), waiting=len(waiting))
 
+    async def _waiting(self) -> Sequence[Recorded]:
+        clock, ledger = self._parts.clock, self._parts.ledger
+        limit = RESTORE_FIRST
+        while True:
+            rows = await until_stored(clock, partial(ledger.waiting, None, limit=limit))
+            if len(rows) < limit:
+                return rows
+            limit *= 2
+
 
 def _cause(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure to act on: ours before others, a channel's before the rest."""
-    flat = list(_leaves(failures))
-    ours = [error for error in flat if isinstance(error, FlowHQError)]
-    return (ours or flat)[0]
+    """The failure to act on: what a person must mend before others, a channel's before the rest;
+    of equals the first."""
+    return min(_leaves(failures), key=_weight)
+
+
+def _weight(error: BaseException) -> int:
+    kinds = (LoginRequiredError, ChannelError, FlowHQError, BaseException)
+    return next(place for place, kind in enumerate(kinds) if isinstance(error, kind))
 
 
 def _leaves(failures: BaseExceptionGroup[BaseException]) -> list[BaseException]:
