@@ -108,9 +108,10 @@ class EmbeddedPostgres:
         """
         if self._server is not None:
             return
-        binaries = binaries_for(self._data, self._available or find_binaries())
+        available = self._available or find_binaries()
         try:
             self._prepare_home()
+            binaries = binaries_for(self._data, available)
             self._user = choose_user(self._data)
             await self._end_orphan()
             if not (self._data / "PG_VERSION").exists():

@@ -108,6 +108,25 @@ def translated() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def connecting() -> Iterator[None]:
+    """``translated`` for what reads the url as well: asyncpg lets plain ValueErrors out there."""
+    with translated():
+        try:
+            yield
+        except asyncpg.InterfaceError:
+            raise
+        except ValueError as error:
+            raise _bad_url() from error
+
+
+def _bad_url() -> StoreRefusedError:
+    return StoreRefusedError(
+        "The database url cannot be used.",
+        next_step="Write [database] url as postgresql://user:password@host:port/database.",
+    )
+
+
 def _of_server(error: asyncpg.PostgresError) -> FlowHQError:
     state = str(error.sqlstate or "")
     if state.startswith(TRANSIENT):
@@ -136,10 +155,7 @@ def _of_client(error: Exception) -> FlowHQError:
     """asyncpg's own: a value it cannot encode, a url it cannot read, or a connection that is
     closed."""
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return StoreRefusedError(
-            "The database url cannot be used.",
-            next_step="Write [database] url as postgresql://user:password@host:port/database.",
-        )
+        return _bad_url()
     if isinstance(error, asyncpg.UnsupportedServerFeatureError):
         return StoreRefusedError(
             "The PostgreSQL server lacks what is needed (an unknown server kind or login method)."

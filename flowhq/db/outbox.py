@@ -1,7 +1,7 @@
 """The outbox: what is to be sent, planned once, and how far each message has come.
 
 Functions on an open transaction of one tenant; ``db/ledger.py`` is their face. Each row has its
-row in ``message_logs`` (log_id, log_at), whose status follows.
+row in ``message_logs`` (log_id, log_at), whose status follows (move_status).
 """
 
 import hashlib
@@ -93,24 +93,21 @@ MARK_SENDING = """
 WITH going AS (
     UPDATE outbox SET state = 'sending', attempts = attempts + 1, sent_at = now(), epoch = $3
     WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
-    RETURNING log_id, log_at
-), logged AS (
-    UPDATE message_logs l SET status = 'queued' FROM going
-    WHERE l.tenant_id = $1 AND l.id = going.log_id AND l.created_at = going.log_at
-        AND l.status = 'failed'
+    RETURNING attempts, log_id, log_at
 )
-SELECT count(*) = 1 FROM going
+SELECT count(CASE WHEN attempts > 1 THEN move_status($1, log_id, log_at, 'queued') ELSE true END)
+    = 1
+FROM going
 """
 
-# Both enums are declared in the order of ascent: greatest() never goes back.
+# The states are declared in the order of proof: greatest() never goes back.
 MARK_ACCEPTED = """
 WITH accepted AS (
     UPDATE outbox SET state = greatest(state, $3::text::outbox_state), error = NULL
     WHERE tenant_id = $1 AND id = $2
     RETURNING log_id, log_at
 )
-UPDATE message_logs l SET status = greatest(l.status, $4::text::message_status) FROM accepted
-WHERE l.tenant_id = $1 AND l.id = accepted.log_id AND l.created_at = accepted.log_at
+SELECT move_status($1, log_id, log_at, $4::text::message_status) FROM accepted
 """
 
 MARK_UNKNOWN = """
@@ -127,29 +124,26 @@ WITH failed AS (
             THEN now() + ($6::interval[])[greatest(attempts, 1)] ELSE next_at END
     WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
     RETURNING state, next_at, log_id, log_at
-), logged AS (
-    UPDATE message_logs l SET status = greatest(l.status, 'failed') FROM failed
-    WHERE l.tenant_id = $1 AND l.id = failed.log_id AND l.created_at = failed.log_at
-        AND failed.state = 'dead'
 )
-SELECT next_at FROM failed WHERE state = 'planned'
+SELECT CASE WHEN state = 'planned' THEN next_at
+    WHEN move_status($1, log_id, log_at, 'failed') THEN NULL END
+FROM failed
 """
 
-# Bot's messages are found by their outbox row, a person's by their inbox row: the ledger itself
-# is never searched by id, since that would open every day.
+# The bot's messages are found by their outbox row, a person's by their inbox row: the ledger
+# itself is never searched by id, since that would open every day.
 ACKNOWLEDGE = """
 WITH ours AS (
     UPDATE outbox SET state = greatest(state, coalesce($3::text::outbox_state, state))
     WHERE tenant_id = $1 AND client_id = ANY ($2::text[])
     RETURNING log_id, log_at
-), theirs AS (
+), acked AS (
+    SELECT log_id, log_at FROM ours
+    UNION ALL
     SELECT log_id, log_at FROM inbox
     WHERE tenant_id = $1 AND from_me AND wa_message_id = ANY ($2::text[])
 )
-UPDATE message_logs l SET status = greatest(l.status, $4::text::message_status)
-FROM (SELECT * FROM ours UNION ALL SELECT * FROM theirs) AS acked
-WHERE l.tenant_id = $1 AND l.id = acked.log_id AND l.created_at = acked.log_at
-    AND l.direction = 'OUT' AND l.status < $4::text::message_status
+SELECT count(move_status($1, log_id, log_at, $4::text::message_status)) FROM acked
 """
 
 FIND_OWN = "SELECT id FROM outbox WHERE tenant_id = $1 AND client_id = $2"
@@ -236,7 +230,7 @@ async def mark_unknown(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, error: 
 async def mark_failed(
     tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, error: str, *, retry: bool
 ) -> datetime | None:
-    row = await tx.fetchrow(
+    next_at: datetime | None = await tx.fetchval(
         MARK_FAILED,
         tenant_id,
         outbox_id,
@@ -245,7 +239,7 @@ async def mark_failed(
         ATTEMPTS_MAX,
         [timedelta(seconds=wait) for wait in ATTEMPT_WAITS_S],
     )
-    return row["next_at"] if row is not None else None
+    return next_at
 
 
 async def acknowledge(tx: Tx, tenant_id: TenantId, ids: Sequence[MessageId], ack: Ack) -> None:

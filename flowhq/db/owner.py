@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 from asyncpg import Record
 
-from flowhq.db.faults import translated
+from flowhq.db.faults import connecting, translated
 from flowhq.db.pool import CONNECT_TIMEOUT_S, prepare_connection
 
 # One statement of a migration; a table of many million rows takes its time.
@@ -16,7 +16,7 @@ STATEMENT_LIMIT_S = 3600.0
 @asynccontextmanager
 async def owner_connection(url: str) -> AsyncIterator["asyncpg.Connection[Record]"]:
     """One connection with the rights of the url's own user, closed at the end."""
-    with translated():
+    with connecting():
         connection = await asyncpg.connect(
             url,
             timeout=CONNECT_TIMEOUT_S,

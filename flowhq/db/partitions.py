@@ -24,9 +24,12 @@ WHERE i.inhparent = 'message_logs'::regclass
 TODAY = "SELECT now()"
 LIMIT_LOCKS = "SELECT set_config('lock_timeout', $1, true)"
 CREATE = "CREATE TABLE {name} (LIKE message_logs INCLUDING DEFAULTS)"
-# The owner is bound by FORCE as well, and a partition has no policy: lifted for the move alone.
-OPEN_DEFAULT = "ALTER TABLE message_logs_default NO FORCE ROW LEVEL SECURITY"
-CLOSE_DEFAULT = "ALTER TABLE message_logs_default FORCE ROW LEVEL SECURITY"
+# The owner is bound by FORCE as well, and neither the move nor the check of the foreign keys at
+# ATTACH is excepted: lifted for these moments alone.
+LIFT = "ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"
+BIND = "ALTER TABLE {table} FORCE ROW LEVEL SECURITY"
+DEFAULT = "message_logs_default"
+REFERENCED = ("tenants", "conversations")
 MOVE = """
 WITH moved AS (
     DELETE FROM message_logs_default
@@ -34,6 +37,7 @@ WITH moved AS (
 )
 INSERT INTO {name} SELECT * FROM moved
 """
+NOTHING_MOVED_TAG = "INSERT 0 0"
 ATTACH = (
     "ALTER TABLE message_logs ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{last}')"
 )
@@ -80,8 +84,12 @@ async def _make(connection: "asyncpg.Connection[Record]", day: date) -> None:
     async with connection.transaction():
         await connection.execute(LIMIT_LOCKS, str(LOCK_TIMEOUT_MS))
         await connection.execute(CREATE.format(**bounds))
-        await connection.execute(OPEN_DEFAULT)
-        await connection.execute(MOVE.format(**bounds))
-        await connection.execute(CLOSE_DEFAULT)
+        await connection.execute(LIFT.format(table=DEFAULT))
+        moved = await connection.execute(MOVE.format(**bounds))
+        lifted = REFERENCED if moved != NOTHING_MOVED_TAG else ()
+        for table in lifted:
+            await connection.execute(LIFT.format(table=table))
         await connection.execute(ATTACH.format(**bounds))
+        for table in (DEFAULT, *lifted):
+            await connection.execute(BIND.format(table=table))
         await connection.execute(GUARD.format(**bounds))

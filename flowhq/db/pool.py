@@ -14,7 +14,7 @@ import orjson
 from asyncpg import Record
 from asyncpg.pool import PoolConnectionProxy
 
-from flowhq.db.faults import translated
+from flowhq.db.faults import connecting, translated
 from flowhq.errors import StoreRefusedError, StoreUnavailableError
 from flowhq.model import TenantId
 
@@ -86,7 +86,7 @@ class Database:
         StoreRefusedError: it will not get better by itself."""
         if self._pool is not None:
             return
-        with translated():
+        with connecting():
             pool = await asyncpg.create_pool(
                 self._url,
                 min_size=self._min_size,

@@ -241,6 +241,18 @@ LANGUAGE sql AS $$
     WHERE excluded.last_timestamp >= c.last_timestamp;
 $$;
 
+CREATE FUNCTION move_status(
+    p_tenant uuid, p_log_id uuid, p_log_at timestamptz, p_status message_status
+) RETURNS boolean
+LANGUAGE plpgsql SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    UPDATE message_logs SET status = p_status
+    WHERE tenant_id = p_tenant AND id = p_log_id AND created_at = p_log_at AND direction = 'OUT'
+        AND (status < p_status OR status = 'failed' AND p_status = 'queued');
+    RETURN FOUND;
+END
+$$;
+
 CREATE FUNCTION record_message(
     p_tenant uuid, p_from_me boolean, p_id text, p_chat text, p_jids text[], p_phone text,
     p_lid text, p_push_name text, p_type text, p_text text, p_content jsonb, p_payload jsonb,
@@ -267,8 +279,7 @@ BEGIN
         WHERE tenant_id = p_tenant AND client_id = p_id
         RETURNING chat_key, log_id, log_at INTO v_own;
         IF FOUND THEN
-            UPDATE message_logs SET status = greatest(status, 'sent'), wa_timestamp = p_at
-            WHERE tenant_id = p_tenant AND id = v_own.log_id AND created_at = v_own.log_at;
+            PERFORM move_status(p_tenant, v_own.log_id, v_own.log_at, 'sent');
             IF EXISTS (
                 SELECT FROM conversations
                 WHERE tenant_id = p_tenant AND chat_key = v_own.chat_key

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flowhq.model import (
+    ChatKey,
     ConversationView,
     Decision,
     InboundMessage,
@@ -20,6 +21,9 @@ from flowhq.model import (
 ASHA = "255712345678"
 ASHA_PN = Jid(f"{ASHA}@c.us")
 ASHA_LID = Jid("100200300400@lid")
+# The chat that is first seen under a jid is named after it.
+BY_PHONE = ChatKey(ASHA_PN)
+BY_LID = ChatKey(ASHA_LID)
 
 TEXT = InboundMessage(
     message_id=MessageId("3A000001"),
@@ -39,9 +43,7 @@ def message(message_id: str = "3A000001", **changes: Any) -> InboundMessage:
     return replace(TEXT, message_id=MessageId(message_id), **changes)
 
 
-def say(
-    *texts: str, **changes: Any
-) -> Callable[[InboundMessage, ConversationView], Decision]:
+def say(*texts: str, **changes: Any) -> Callable[[InboundMessage, ConversationView], Decision]:
     """A responder that answers with these texts."""
     replies = tuple(Reply(text, "greeting") for text in texts)
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from flowhq.db.migrate import owner_connection
+from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database, Tx
 from flowhq.errors import StoreRefusedError
 from flowhq.model import Ack, InboxState, TenantId

@@ -23,7 +23,7 @@ from flowhq.model import (
     Source,
 )
 from tests.integration.db.conftest import Shop
-from tests.integration.db.messages import ASHA_PN, TEXT, message, say
+from tests.integration.db.messages import ASHA_PN, BY_PHONE, TEXT, message, say
 
 KEY = InboxKey(from_me=False, message_id=MessageId("3A000001"))
 
@@ -31,7 +31,7 @@ KEY = InboxKey(from_me=False, message_id=MessageId("3A000001"))
 async def test_a_recorded_message_is_in_the_ledger_and_waits(shop: Shop) -> None:
     recorded = await shop.ledger.record(TEXT, state=InboxState.NEW)
     assert (recorded.key, recorded.fresh, recorded.state) == (KEY, True, InboxState.NEW)
-    assert recorded.chat_key == ASHA_PN
+    assert recorded.chat_key == BY_PHONE
     (row,) = (await fetch_logs(shop.database, shop.tenant_id)).rows
     assert (row.direction, row.kind, row.status) == (
         Direction.IN,
@@ -202,9 +202,7 @@ async def test_failed_attempts_wait_longer_and_end(shop: Shop) -> None:
         next_at = await shop.ledger.postpone(KEY, error="boom\x00" * 500)
         assert next_at is not None
         assert abs((next_at - before).total_seconds() - wait_s) < 5
-        assert [row.state for row in await shop.ledger.waiting(None, limit=9)] == [
-            InboxState.RETRY
-        ]
+        assert [row.state for row in await shop.ledger.waiting(None, limit=9)] == [InboxState.RETRY]
     assert await shop.ledger.postpone(KEY, error="boom") is None
     assert await shop.ledger.waiting(None, limit=9) == []
     assert await shop.ledger.process(KEY, say("too late")) == []
@@ -323,9 +321,7 @@ async def test_the_conversation_remembers_the_last_message_of_each_kind(shop: Sh
     assert (row["last_message"], row["last_message_at"]) == ("Habari", TEXT.at)
     assert row["last_customer_message_at"] == TEXT.at
     assert row["last_person_message_at"] is None
-    picture = message(
-        "3A3", text="", kind=MessageKind.STICKER, at=TEXT.at + timedelta(seconds=1)
-    )
+    picture = message("3A3", text="", kind=MessageKind.STICKER, at=TEXT.at + timedelta(seconds=1))
     await shop.ledger.record(picture, state=InboxState.NEW)
     async with shop.database.tenant(shop.tenant_id) as tx:
         assert await tx.fetchval("SELECT last_message FROM conversations") == "[sticker]"

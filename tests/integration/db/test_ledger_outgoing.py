@@ -16,9 +16,9 @@ from flowhq.model import (
     InboxState,
     MessageId,
     MessageStatus,
-    Outcome,
     OutboundMessage,
     OutboxState,
+    Outcome,
     Reply,
 )
 from tests.integration.db.conftest import Shop
@@ -223,9 +223,7 @@ async def test_a_cause_that_is_no_id_is_refused(shop: Shop) -> None:
     assert refused.value.field == "cause"
 
 
-async def test_the_numbers_of_two_tenants_share_no_message_id(
-    shop: Shop, other_shop: Shop
-) -> None:
+async def test_the_numbers_of_two_tenants_share_no_message_id(shop: Shop, other_shop: Shop) -> None:
     ids = set()
     for one in (shop, other_shop):
         (row,) = await planned(one)

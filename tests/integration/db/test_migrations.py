@@ -186,7 +186,5 @@ def test_a_foreign_owner_is_refused(plain_server: PlainServer) -> None:
         with pytest.raises(StoreRefusedError, match="no schema"):
             await migrate(plain_server.url(OWNER, url.rsplit("/", 1)[1]))
 
-    with fresh_database(
-        lambda name: plain_server.url("postgres", name), admin, "template0"
-    ) as url:
+    with fresh_database(lambda name: plain_server.url("postgres", name), admin, "template0") as url:
         asyncio.run(attempt(url))

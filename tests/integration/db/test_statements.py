@@ -1,0 +1,137 @@
+"""Every statement fits the real schema, and the hot ones find their index."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+import flowhq.db
+from flowhq.db import faults, inbox, logs, outbox, tenants
+from flowhq.db.installation import load_installation
+from flowhq.db.owner import owner_connection
+from flowhq.db.pool import Database
+from tests.integration.db.conftest import open_shop
+
+VERB = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
+
+
+def statements() -> Iterator[tuple[str, str]]:
+    """Each SQL constant of the floor; those with a name to fill in are made elsewhere."""
+    for module_info in pkgutil.iter_modules(flowhq.db.__path__):
+        module = importlib.import_module(f"flowhq.db.{module_info.name}")
+        for name, value in vars(module).items():
+            if not (name.isupper() and isinstance(value, str) and VERB.match(value)):
+                continue
+            if "{" not in value and not name.endswith("_TAG"):
+                yield f"{module_info.name}.{name}", value
+
+
+@pytest.mark.parametrize("sql", [pytest.param(sql, id=name) for name, sql in statements()])
+async def test_a_statement_fits_the_schema(any_url: str, sql: str) -> None:
+    async with owner_connection(any_url) as connection:
+        await connection.prepare(sql)
+
+
+def test_the_statements_are_found() -> None:
+    names = {name for name, _ in statements()}
+    assert {"inbox.RECORD", "outbox.PLAN", "states.SAVE", "tenants.UPDATE_TENANT"} <= names
+    assert len(names) > 35
+
+
+async def test_constraints_that_answers_speak_of_exist(postgres_url: str) -> None:
+    async with owner_connection(postgres_url) as connection:
+        rows = await connection.fetch(
+            "SELECT conname::text AS name, contype::text AS kind FROM pg_constraint"
+        )
+    unique = {row["name"] for row in rows if row["kind"] in ("p", "u")}
+    checks = {row["name"] for row in rows if row["kind"] == "c"}
+    assert set(faults.TAKEN_FIELDS) <= unique
+    assert set(faults.CHECKED_FIELDS) <= checks
+
+
+FILL = """
+INSERT INTO inbox (tenant_id, from_me, wa_message_id, chat_key, wa_timestamp, source, state,
+    payload, log_id, log_at)
+SELECT $1, false, 'm' || n, 'c' || n % 500, now(), 'live',
+    CASE WHEN n % 100 = 0 THEN 'new' ELSE 'done' END::inbox_state, '{}', gen_random_uuid(), now()
+FROM generate_series(1, 20000) AS n
+"""
+FILL_OUTBOX = """
+INSERT INTO outbox (tenant_id, chat_key, to_jid, cause, part, client_id, body, state, log_id,
+    log_at)
+SELECT $1, 'c', 'c', 'm' || n, 0, 'i' || n, '{}',
+    CASE WHEN n % 100 = 0 THEN 'planned' ELSE 'read' END::outbox_state, gen_random_uuid(), now()
+FROM generate_series(1, 20000) AS n
+"""
+FILL_LOGS = """
+INSERT INTO message_logs (tenant_id, direction, from_number, to_number, message_text, status,
+    created_at)
+SELECT $1, 'IN', 'a', 'b', 'text', 'received', now() - n * interval '1 second'
+FROM generate_series(1, 20000) AS n
+"""
+FILL_TENANTS = """
+INSERT INTO tenants (name, phone_number, created_at)
+SELECT 'x', '+2556' || (10000000 + n)::text, now() - n * interval '1 second'
+FROM generate_series(1, 2000) AS n
+"""
+
+
+@pytest.mark.parametrize(
+    ("sql", "arguments", "index"),
+    [
+        (inbox.WAITING, (50,), "inbox_waiting_idx"),
+        (inbox.WAITING_IN_CHAT, (50, "c100"), "inbox_waiting_chat_idx"),
+        (inbox.LOCK_STEP, (False, "m100"), "inbox_pkey"),
+        (inbox.LOAD, (False, "m100"), "inbox_pkey"),
+        (outbox.UNSETTLED, (1000,), "outbox_unsettled_idx"),
+        (outbox.FIND_OWN, ("i5",), "outbox_client_id_key"),
+        (outbox.MARK_SENDING, (5, 0), "outbox_unsettled_idx"),
+        (outbox.PLANNED_FOR, ("m5",), "outbox_cause_part_key"),
+        (outbox.ACKNOWLEDGE, (["i5"], "read", "read"), "outbox_client_id_key"),
+        (logs.FETCH_NEWEST, (200,), "tenant_id_created_at_idx"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
+)
+async def test_a_hot_statement_uses_its_index(
+    filled: tuple[Database, object], sql: str, arguments: tuple[object, ...], index: str
+) -> None:
+    database, tenant_id = filled
+    async with database.tenant(tenant_id) as tx:  # type: ignore[arg-type]
+        rows = await tx.fetch(f"EXPLAIN {sql}", tenant_id, *arguments)
+    plan = "\n".join(row[0] for row in rows)
+    assert index in plan, plan
+    for table in ("inbox", "outbox"):
+        assert f"Seq Scan on {table}" not in plan, plan
+
+
+async def test_the_list_of_tenants_reads_one_page(filled: tuple[Database, object]) -> None:
+    async with filled[0].ops() as tx:
+        rows = await tx.fetch(f"EXPLAIN {tenants.LIST_TENANTS}", 50, None, None)
+    plan = "\n".join(row[0] for row in rows)
+    assert "tenants_created_at_idx" in plan, plan
+
+
+async def test_a_page_of_the_log_leaves_out_the_days_after_it(
+    filled: tuple[Database, object],
+) -> None:
+    database, tenant_id = filled
+    place = datetime.now(UTC)
+    async with database.tenant(tenant_id) as tx:  # type: ignore[arg-type]
+        rows = await tx.fetch(f"EXPLAIN {logs.FETCH_BEFORE}", tenant_id, 200, place, tenant_id)
+    plan = "\n".join(row[0] for row in rows)
+    assert len(set(re.findall(r"message_logs_\d{8}", plan))) <= 2, plan
+
+
+@pytest.fixture
+async def filled(postgres_url: str, database: Database) -> tuple[Database, object]:
+    """A tenant with many rows, known to the planner."""
+    shop = await open_shop(database, await load_installation(postgres_url), "+255700000001")
+    async with owner_connection(postgres_url) as connection:
+        for fill in (FILL, FILL_OUTBOX, FILL_LOGS):
+            await connection.execute(fill, shop.tenant_id)
+        await connection.execute(FILL_TENANTS)
+        await connection.execute("ANALYZE")
+    return database, shop.tenant_id
