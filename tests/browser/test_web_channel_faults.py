@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -19,8 +20,8 @@ from flowhq.errors import (
     LoginRequiredError,
     SendUnknownError,
 )
-from flowhq.events import MessageSeen, QrShown, Ready
-from flowhq.model import Reason
+from flowhq.events import ConnectionLost, LoggedOut, MessageSeen, QrShown, Ready
+from flowhq.model import MessageId, Reason
 from tests.browser.conftest import Simulator
 from tests.browser.web_tenant import (
     CHAT,
@@ -170,6 +171,34 @@ async def test_a_page_that_wants_to_leave_stays_where_it_is(
         assert await hits.text() == "0"
 
 
+async def test_the_logged_out_address_alone_tells_the_log_out(tenant: WebTenant) -> None:
+    since = len(tenant.events)
+    await tenant.page().evaluate("() => { location.search = '?post_logout=1&logout_reason=3'; }")
+    assert (await tenant.told(LoggedOut, since=since)).reason == "3"
+
+
+async def test_a_reload_without_a_network_is_a_lost_connection(tenant: WebTenant) -> None:
+    await tenant.page().context.set_offline(True)
+    await tenant.page().evaluate("() => { location.reload(); }")
+    assert reason_of(await tenant.lost()) == Reason.CONNECTION_LOST
+    await comes_back(tenant)
+
+
+async def test_a_linked_page_that_opens_into_an_outage_tells_it_and_recovers(
+    tenant: WebTenant,
+) -> None:
+    await tenant.close()
+    await tenant.simulator.control("drop", seconds=60)
+    since = len(tenant.events)
+
+    await tenant.open()
+
+    await tenant.told(ConnectionLost, since=since, limit_s=30)
+    assert not (await tenant.channel.probe()).connected
+    await tenant.simulator.control("restore")
+    await tenant.told(Ready, since=since)
+
+
 @pytest.fixture
 async def foreign_server() -> AsyncIterator[str]:
     """Another host's address, which counts who comes."""
@@ -179,6 +208,10 @@ async def foreign_server() -> AsyncIterator[str]:
         nonlocal hits
         if request.path == "/hits":
             return web.Response(text=str(hits))
+        if request.path == "/moved":
+            raise web.HTTPFound(f"http://127.0.0.1:{request.url.port}/")
+        if request.path == "/broken":
+            raise web.HTTPServiceUnavailable
         hits += 1
         return web.Response(text="foreign", headers={"Access-Control-Allow-Origin": "*"})
 
@@ -186,7 +219,7 @@ async def foreign_server() -> AsyncIterator[str]:
     app.router.add_get("/{path:.*}", count)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "localhost", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
     yield f"http://localhost:{port}/"
@@ -206,6 +239,26 @@ async def test_a_page_without_whatsapp_in_it_is_unusable_and_leaves_nothing_runn
         assert reason_of(unusable.value) == Reason.PAGE_UNUSABLE
         assert "wa-js 4.6.0" in str(unusable.value)
         assert profile.browser_process(host.profile_dir(tenant.tenant_id)) is None
+
+
+async def test_a_page_that_is_sent_to_another_host_is_unusable(
+    simulator: Simulator, tmp_path: Path, foreign_server: str
+) -> None:
+    url = f"{foreign_server}moved"
+    async with open_host(replace(settings_for("", tmp_path), url=url)) as host:
+        with pytest.raises(ChannelRestartError, match=r"another host: 127\.0\.0\.1") as unusable:
+            await WebTenant(host, simulator).channel.open()
+        assert reason_of(unusable.value) == Reason.PAGE_UNUSABLE
+
+
+async def test_a_server_that_answers_with_an_error_is_a_lost_connection(
+    simulator: Simulator, tmp_path: Path, foreign_server: str
+) -> None:
+    url = f"{foreign_server}broken"
+    async with open_host(replace(settings_for("", tmp_path), url=url)) as host:
+        with pytest.raises(ChannelRestartError, match="status 503") as lost:
+            await WebTenant(host, simulator).channel.open()
+        assert reason_of(lost.value) == Reason.CONNECTION_LOST
 
 
 async def test_a_server_that_is_not_there_is_a_lost_connection(
@@ -232,6 +285,26 @@ async def test_a_blocked_number_needs_a_person(tenant: WebTenant, mode: str) -> 
 async def test_a_page_that_is_too_old_is_unusable(tenant: WebTenant) -> None:
     await tenant.page().evaluate(SET_MODE, "DEPRECATED_VERSION")
     assert reason_of(await tenant.lost()) == Reason.PAGE_UNUSABLE
+
+
+async def test_a_store_that_cannot_be_read_is_never_taken_for_an_empty_one(
+    tenant: WebTenant,
+) -> None:
+    """Absent means: send again. Nothing else may look like it."""
+    await tenant.receive("Habari")
+    await tenant.messages(1)
+    assert await tenant.channel.look_up(CHAT, MessageId(ID)) is None
+    await tenant.page().evaluate(
+        """() => { const store = require('WAWebDBMessageFindLocal');
+          for (const name of Object.keys(store)) {
+            store[name] = () => Promise.reject(new Error('the database is gone'));
+          } }"""
+    )
+
+    with pytest.raises(ChannelRestartError, match="lookUp"):
+        await tenant.channel.look_up(CHAT, MessageId(ID))
+    with pytest.raises(ChannelRestartError, match="history"):
+        await tenant.channel.history(CHAT, since=None, limit=10)
 
 
 # -- the browser and the driver -------------------------------------------------------------------

@@ -54,24 +54,24 @@ function jidsOf(chat) {
   return other ? [chat, jid(other)] : [chat];
 }
 
+// "Not there" makes the sender send again: what could not be read must fail, never be absent.
 async function lookUp({chat, id}) {
-  const inMemory = attempt(() => WPP.whatsapp.MsgStore.getModelsArray()
-    .find((msg) => msg.id.fromMe && msg.id.id === id));
+  const isIt = (msg) => msg.id.fromMe && msg.id.id === id;
+  const inMemory = attempt(() => WPP.whatsapp.MsgStore.getModelsArray().find(isIt));
   if (inMemory) return {ack: number(inMemory.ack) ?? 0};
   for (const address of jidsOf(chat)) {
-    const found = await within(findOwn(address, id), ASK_MS).catch(() => null);
+    const found = await within(findStored(address, id, isIt), ASK_MS);
     if (found) return {ack: number(found.ack) ?? 0};
   }
   return {ack: null};
 }
 
-async function findOwn(address, id) {
+async function findStored(address, id, isIt) {
   try {
     return await WPP.chat.getMessageById(`true_${address}_${id}`);
   } catch {
-    // Not in memory, or this version of the page cannot be asked so: read the chat.
-    const recent = await storedMessages(address, 100);
-    return recent.find((msg) => msg.id.fromMe && msg.id.id === id) || null;
+    // Not found, or this version of the page cannot be asked so: read the chat.
+    return (await storedMessages(address, 100)).find(isIt);
   }
 }
 
@@ -82,12 +82,12 @@ async function storedMessages(address, wanted) {
   const count = Math.max(wanted, READ_AT_LEAST);
   const found = new Map();
   const take = (messages) => {
-    for (const msg of messages || []) if (msg && msg.id) found.set(`${msg.id.fromMe}_${msg.id.id}`, msg);
+    for (const msg of messages) if (msg && msg.id) found.set(`${msg.id.fromMe}_${msg.id.id}`, msg);
   };
-  take(await WPP.chat.getMessages(address, {count}).catch(() => []));
+  take(await WPP.chat.getMessages(address, {count}));
   const last = chat.lastReceivedKey && String(chat.lastReceivedKey);
-  if (last) take(await WPP.chat.getMessages(address, {count, direction: 'after', id: last}).catch(() => []));
-  take(attempt(() => chat.msgs.getModelsArray()));
+  if (last) take(await WPP.chat.getMessages(address, {count, direction: 'after', id: last}));
+  take(attempt(() => chat.msgs.getModelsArray()) || []);
   return [...found.values()];
 }
 

@@ -2,6 +2,7 @@
 
 const BLOCKED_MODES = new Set(['TOS_BLOCK', 'SMB_TOS_BLOCK', 'PROXYBLOCK', 'DEPRECATED_VERSION']);
 const WATCH_MS = 1000; // a safety net under the events, which name every change we know of
+const OFFLINE_AT_START_MS = 10000; // the page may take that long to find its way when all is well
 let told = ''; // the last state told: '', 'ready', 'lost', 'conflict', 'blocked', 'out'
 let lastCode = '';
 let codeShown = false; // a code was on show in this document and nobody has scanned it yet
@@ -47,10 +48,16 @@ function look() {
   if (state.mode === 'CONFLICT' || state.socket === 'CONFLICT') return tellState('conflict', {k: 'conflict'});
   lookForPairing(state);
   if (isUsable(state)) return told === 'ready' ? undefined : soon();
-  if ((told === 'ready' || told === 'conflict') && state.authenticated) {
+  if (state.authenticated && (told === 'ready' || told === 'conflict' || startsOffline(state))) {
     tellState('lost', {k: 'lost', detail: `mode ${state.mode}, info ${state.info}, socket ${state.socket}`});
   }
   return undefined;
+}
+
+// A linked page that opens and finds nobody there; not one that is still synchronising.
+function startsOffline(state) {
+  return told === '' && performance.now() > OFFLINE_AT_START_MS
+    && (!state.online || ['OFFLINE', 'OPENING', 'CONNECTING'].includes(state.info));
 }
 
 function soon() {
