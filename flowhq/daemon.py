@@ -5,12 +5,18 @@ order of shutdown, read from the bottom up.
 """
 
 import asyncio
+import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 import structlog
 
+from flowhq import killpoints
 from flowhq import log as logs
 from flowhq.admin.app import create_app
 from flowhq.admin.ports import AdminDeps
@@ -18,13 +24,14 @@ from flowhq.admin.server import AdminServer
 from flowhq.admin.store import PostgresStore
 from flowhq.channel.web.host import BrowserHost
 from flowhq.channel.web.settings import WebSettings
-from flowhq.clock import SystemClock
-from flowhq.config import Config
+from flowhq.clock import Clock, SystemClock
+from flowhq.config import Config, is_loopback
 from flowhq.db import migrate, partitions
 from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.installation import load_installation
+from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
-from flowhq.desk import TenantDesk
+from flowhq.desk import ChannelHost, MakeLedger, TenantDesk
 from flowhq.errors import ExitCode, StoreRefusedError, StoreUnavailableError
 from flowhq.signals import Signals, SystemdNotifier, catch_signals
 from flowhq.supervisor import Supervisor
@@ -35,13 +42,26 @@ log = structlog.get_logger(__name__)
 PARTITIONS_EVERY = timedelta(hours=12)
 
 
-async def run(config: Config) -> int:
+def browser_host(config: Config, clock: Clock) -> ChannelHost:
+    return BrowserHost(web_settings(config), clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the daemon meets outside itself: time and the way to WhatsApp."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    make_host: Callable[[Config, Clock], ChannelHost] = browser_host
+
+
+async def run(config: Config, surroundings: Surroundings | None = None) -> int:
     """Run until a signal; the process's exit code. Errors of the start are FlowHQErrors."""
+    around = surroundings or Surroundings()
     async with AsyncExitStack() as stack:
         log_handle = logs.setup(config.logging)
         stack.callback(log_handle.close)
         signals = await stack.enter_async_context(catch_signals())
-        starting = asyncio.create_task(_open(config, stack, log_handle), name="start")
+        starting = asyncio.create_task(_open(config, around, stack, log_handle), name="start")
         stopping = asyncio.create_task(signals.stop.wait(), name="stop")
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -55,20 +75,28 @@ async def run(config: Config) -> int:
     return ExitCode.OK
 
 
-async def _open(config: Config, stack: AsyncExitStack, log_handle: logs.LogHandle) -> Supervisor:
+async def _open(
+    config: Config, around: Surroundings, stack: AsyncExitStack, log_handle: logs.LogHandle
+) -> Supervisor:
     """Open every part; what is open already is closed by the stack, whatever happens."""
-    clock = SystemClock()
+    clock = around.clock
+    host, make_ledger = _outer_parts(config, around)
     url = await open_database_url(config, stack)
     await migrate.migrate(url)
     installation = await load_installation(url)
     settings = config.database
     database = Database(url, min_size=settings.pool_min, max_size=settings.pool_max)
     await stack.enter_async_context(database)
-    host = BrowserHost(web_settings(config), clock)
     await host.open()
     stack.push_async_callback(host.close)
     desk = TenantDesk(
-        config, clock, database=database, host=host, installation=installation, log_files=log_handle
+        config,
+        clock,
+        database=database,
+        host=host,
+        installation=installation,
+        log_files=log_handle,
+        make_ledger=make_ledger,
     )
     supervisor = Supervisor(desk, clock, config.supervisor)
     deps = AdminDeps(
@@ -88,6 +116,16 @@ async def _open(config: Config, stack: AsyncExitStack, log_handle: logs.LogHandl
     keep = asyncio.create_task(_keep_partitions(url, clock), name="partitions")
     stack.push_async_callback(_end, keep)
     return supervisor
+
+
+def _outer_parts(config: Config, around: Surroundings) -> tuple[ChannelHost, MakeLedger]:
+    """Channels and ledger, with a test's kill point between them and the rest if one is armed."""
+    host = around.make_host(config, around.clock)
+    loopback = is_loopback(urlsplit(config.web.url).hostname or "")
+    fuse = killpoints.read_fuse(os.environ, loopback=loopback)
+    if fuse is None:
+        return host, PostgresLedger
+    return killpoints.FusedHost(host, fuse), partial(killpoints.FusedLedger, fuse=fuse)
 
 
 async def _serve(supervisor: Supervisor, signals: Signals) -> None:
@@ -147,7 +185,7 @@ async def _watchdog(notifier: SystemdNotifier, supervisor: Supervisor) -> None:
         await asyncio.sleep(interval_s or 30.0)
 
 
-async def _keep_partitions(url: str, clock: SystemClock) -> None:
+async def _keep_partitions(url: str, clock: Clock) -> None:
     while True:
         await clock.sleep(PARTITIONS_EVERY.total_seconds())
         try:

@@ -5,19 +5,19 @@ channel, a ledger and a runner.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from flowhq import log as logs
 from flowhq.bot.lifecycle import Lifecycle
+from flowhq.bot.ports import Channel
 from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
 from flowhq.bot.replies.catalogue import Catalogues
 from flowhq.bot.responder import Responder
 from flowhq.bot.tenant import TenantParts, TenantRunner
-from flowhq.channel.web.host import BrowserHost
-from flowhq.channel.web.page import WebChannel
 from flowhq.clock import Clock
 from flowhq.config import Config, LimitSettings
 from flowhq.db import tenants
@@ -33,6 +33,24 @@ log = structlog.get_logger(__name__)
 # Unlinking asks the server; a phone that cannot be reached must not hold up the operator.
 LOG_OUT_S = 15.0
 
+MakeLedger = Callable[[Database, TenantId, bytes], PostgresLedger]
+
+
+class ChannelHost(Protocol):
+    """What makes the channels of one daemon; opened before them and closed after them.
+
+    ``open`` finds out whether channels can be opened at all: MisconfiguredError. ``channel`` gives
+    a closed one. ``forget_profile`` deletes a tenant's pairing; its channel must be closed.
+    """
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def channel(self, tenant_id: TenantId) -> Channel: ...
+
+    async def forget_profile(self, tenant_id: TenantId) -> None: ...
+
 
 @dataclass(slots=True)
 class _Bench:
@@ -40,7 +58,7 @@ class _Bench:
 
     limits: ReplyLimits
     responder: Responder
-    channel: WebChannel
+    channel: Channel
 
 
 class TenantDesk:
@@ -52,9 +70,10 @@ class TenantDesk:
         clock: Clock,
         *,
         database: Database,
-        host: BrowserHost,
+        host: ChannelHost,
         installation: Installation,
         log_files: logs.LogHandle,
+        make_ledger: MakeLedger = PostgresLedger,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -62,6 +81,7 @@ class TenantDesk:
         self._host = host
         self._installation = installation
         self._log_files = log_files
+        self._make_ledger = make_ledger
         self._book = PostgresStatusBook(database)
         self._catalogues = Catalogues.load()
         self._benches: dict[TenantId, _Bench] = {}
@@ -144,7 +164,7 @@ class TenantDesk:
 
     def _ledger(self, tenant_id: TenantId) -> PostgresLedger:
         key = self._installation.tenant_key(tenant_id)
-        return PostgresLedger(self._database, tenant_id, key)
+        return self._make_ledger(self._database, tenant_id, key)
 
     def _lifecycle(self, row: tenants.TenantRow) -> Lifecycle:
         return Lifecycle(
