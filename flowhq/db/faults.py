@@ -69,7 +69,7 @@ REFUSALS = {
     "42501": (
         "this user lacks a right",
         "Let the user own the database and have CREATEROLE, or be a member of flowhq_app "
-        "and flowhq_ops; see docs/operations.md.",
+        "and flowhq_ops; see docs/database.md.",
     ),
     "22023": (
         "a role or setting is missing",
@@ -77,7 +77,7 @@ REFUSALS = {
     ),
     "3F": (
         "this user has no schema to work in",
-        "Let the user own the database; see docs/operations.md.",
+        "Let the user own the database; see docs/database.md.",
     ),
     "42P01": ("a table is missing", "Run flowhq-daemon migrate."),
     "42883": ("a function is missing", "Run flowhq-daemon migrate."),

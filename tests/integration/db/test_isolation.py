@@ -201,3 +201,13 @@ async def test_the_roles_cannot_log_in_and_do_not_bypass(any_url: str) -> None:
     )
     await connection.close(timeout=10)
     assert [tuple(row) for row in rows] == [(False, False, False, False)] * 2
+
+
+async def test_a_tenant_is_chosen_by_nothing_but_a_uuid(shop: Shop) -> None:
+    with pytest.raises(TypeError):
+        await _open_as(shop.database, "x', true); DROP TABLE inbox; SELECT ('")
+
+
+async def _open_as(database: Database, tenant_id: object) -> None:
+    async with database.tenant(tenant_id):  # type: ignore[arg-type]
+        raise AssertionError("opened")

@@ -8,6 +8,8 @@ import asyncpg
 import pytest
 from asyncpg import Record
 
+from flowhq.db.binaries import Binaries, find_binaries
+from flowhq.db.installation import load_installation
 from flowhq.db.migrate import (
     LOCK_KEY,
     Migration,
@@ -17,8 +19,12 @@ from flowhq.db.migrate import (
     sql_root,
 )
 from flowhq.db.owner import owner_connection
-from flowhq.db.pool import refuse_old_server
+from flowhq.db.pool import Database, refuse_old_server
+from flowhq.db.tenants import list_tenants
 from flowhq.errors import StoreRefusedError, StoreUnavailableError
+from flowhq.model import InboxState
+from tests.integration.db.conftest import open_shop
+from tests.integration.db.messages import TEXT, say
 from tests.pg import OWNER, PlainServer, execute, fetchval, fresh_database
 
 # Everything that makes a schema what it is, each object as one line of text.
@@ -188,3 +194,26 @@ def test_a_foreign_owner_is_refused(plain_server: PlainServer) -> None:
 
     with fresh_database(lambda name: plain_server.url("postgres", name), admin, "template0") as url:
         asyncio.run(attempt(url))
+
+
+@pytest.mark.parametrize("binaries", find_binaries(), ids=lambda found: str(found.major))
+async def test_every_version_at_hand_serves_an_ordinary_owner(
+    pg_home: Path, binaries: Binaries
+) -> None:
+    server = PlainServer(pg_home / f"plain-{binaries.major}", binaries)
+    await asyncio.to_thread(server.open)
+    try:
+        await execute(
+            server.url("postgres", "postgres"),
+            f"CREATE ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{server.password}'",
+            f"CREATE DATABASE shop OWNER {OWNER}",
+        )
+        url = server.owners_url("shop")
+        assert (await migrate(url)).applied
+        async with Database(url) as database:
+            shop = await open_shop(database, await load_installation(url), "+255700000001")
+            recorded = await shop.ledger.record(TEXT, state=InboxState.NEW)
+            assert len(await shop.ledger.process(recorded.key, say("Karibu"))) == 1
+            assert [row.name for row in (await list_tenants(database, limit=5)).rows] == ["Duka"]
+    finally:
+        await asyncio.to_thread(server.close)
