@@ -302,7 +302,7 @@ CREATE TYPE inbox_state AS ENUM ('new', 'retry', 'done', 'skipped', 'dead');
 -- unknown     the call ended without an answer: look it up, never repeat blindly
 -- dead        given up; a person is told
 -- cancelled   taken back before it was begun
--- accepted    the server has it (ack 1, or its echo was seen)
+-- accepted    the server has it (ack 1)
 -- delivered   ack 2, read ack 3
 CREATE TYPE outbox_state AS ENUM (
     'planned', 'sending', 'unknown', 'dead', 'cancelled', 'accepted', 'delivered', 'read'
@@ -581,7 +581,8 @@ END
 $$;
 
 -- One message into the ledger. Known already: o_fresh is false and nothing changes. The echo of a
--- message of ours confirms it and is no new row. p_state: 'new', or 'skipped' with its p_reason.
+-- message of ours is no new row, and proves nothing: the page gives it before the server has the
+-- message. Acks do. p_state: 'new', or 'skipped' with its p_reason.
 CREATE FUNCTION record_message(
     p_tenant uuid, p_from_me boolean, p_id text, p_chat text, p_jids text[], p_phone text,
     p_lid text, p_push_name text, p_type text, p_text text, p_content jsonb, p_payload jsonb,
@@ -592,7 +593,6 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_at timestamptz := least(p_at, now());
     v_log_id uuid := gen_random_uuid();
-    v_own record;
     v_chat conversations;
     v_them text;
     v_us text;
@@ -604,18 +604,15 @@ BEGIN
         RETURN;
     END IF;
     IF p_from_me THEN
-        UPDATE outbox SET state = greatest(state, 'accepted'), error = NULL
-        WHERE tenant_id = p_tenant AND client_id = p_id
-        RETURNING chat_key, log_id, log_at INTO v_own;
+        SELECT chat_key INTO o_chat_key FROM outbox
+        WHERE tenant_id = p_tenant AND client_id = p_id;
         IF FOUND THEN
-            PERFORM move_status(p_tenant, v_own.log_id, v_own.log_at, 'sent');
             IF EXISTS (
-                SELECT FROM conversations
-                WHERE tenant_id = p_tenant AND chat_key = v_own.chat_key
+                SELECT FROM conversations WHERE tenant_id = p_tenant AND chat_key = o_chat_key
             ) THEN
-                PERFORM advance_cursor(p_tenant, v_own.chat_key, v_at, p_id);
+                PERFORM advance_cursor(p_tenant, o_chat_key, v_at, p_id);
             END IF;
-            SELECT v_own.chat_key, 'done', 0 INTO o_chat_key, o_state, o_ord;
+            SELECT 'done', 0 INTO o_state, o_ord;
             RETURN;
         END IF;
     END IF;

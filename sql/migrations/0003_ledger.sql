@@ -263,7 +263,6 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_at timestamptz := least(p_at, now());
     v_log_id uuid := gen_random_uuid();
-    v_own record;
     v_chat conversations;
     v_them text;
     v_us text;
@@ -275,18 +274,15 @@ BEGIN
         RETURN;
     END IF;
     IF p_from_me THEN
-        UPDATE outbox SET state = greatest(state, 'accepted'), error = NULL
-        WHERE tenant_id = p_tenant AND client_id = p_id
-        RETURNING chat_key, log_id, log_at INTO v_own;
+        SELECT chat_key INTO o_chat_key FROM outbox
+        WHERE tenant_id = p_tenant AND client_id = p_id;
         IF FOUND THEN
-            PERFORM move_status(p_tenant, v_own.log_id, v_own.log_at, 'sent');
             IF EXISTS (
-                SELECT FROM conversations
-                WHERE tenant_id = p_tenant AND chat_key = v_own.chat_key
+                SELECT FROM conversations WHERE tenant_id = p_tenant AND chat_key = o_chat_key
             ) THEN
-                PERFORM advance_cursor(p_tenant, v_own.chat_key, v_at, p_id);
+                PERFORM advance_cursor(p_tenant, o_chat_key, v_at, p_id);
             END IF;
-            SELECT v_own.chat_key, 'done', 0 INTO o_chat_key, o_state, o_ord;
+            SELECT 'done', 0 INTO o_state, o_ord;
             RETURN;
         END IF;
     END IF;

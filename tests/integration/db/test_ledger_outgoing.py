@@ -112,14 +112,14 @@ async def test_an_incoming_message_with_the_acknowledged_id_is_untouched(shop: S
     assert row.status is MessageStatus.RECEIVED
 
 
-async def test_our_own_echo_confirms_and_is_no_new_message(shop: Shop) -> None:
+async def test_our_own_echo_is_no_new_message_and_no_proof_that_it_is_out(shop: Shop) -> None:
     (row,) = await planned(shop)
     await shop.ledger.mark_sending(row.outbox_id)
     echo = message(row.client_id, from_me=True, text="Karibu", at=TEXT.at + timedelta(minutes=1))
     recorded = await shop.ledger.record(echo, state=InboxState.SKIPPED, reason="person")
     assert (recorded.fresh, recorded.state) == (False, InboxState.DONE)
     assert recorded.chat_key == row.chat_key
-    assert await state_of(shop, row) == (OutboxState.ACCEPTED, MessageStatus.SENT)
+    assert await state_of(shop, row) == (OutboxState.SENDING, MessageStatus.QUEUED)
     assert len((await fetch_logs(shop.database, shop.tenant_id)).rows) == 2
     assert await shop.ledger.cursor([ASHA_PN]) == {ASHA_PN: echo.at}
     async with shop.database.tenant(shop.tenant_id) as tx:
