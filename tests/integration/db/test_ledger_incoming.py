@@ -325,3 +325,20 @@ async def test_the_conversation_remembers_the_last_message_of_each_kind(shop: Sh
     await shop.ledger.record(picture, state=InboxState.NEW)
     async with shop.database.tenant(shop.tenant_id) as tx:
         assert await tx.fetchval("SELECT last_message FROM conversations") == "[sticker]"
+
+
+async def test_steps_of_one_chat_see_what_the_step_before_them_left(shop: Shop) -> None:
+    keys = [
+        (await shop.ledger.record(message(f"3A{number}"), state=InboxState.NEW)).key
+        for number in range(12)
+    ]
+
+    def count(_: InboundMessage, view: ConversationView) -> Decision:
+        turn = view.bot_state.get("turn", 0)
+        return Decision(Outcome.DONE, f"turn {turn}", (), {"turn": turn + 1}, turn % 2 == 0)
+
+    await asyncio.gather(*(shop.ledger.process(key, count) for key in keys))
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        assert await tx.fetchval("SELECT bot_state FROM conversations") == {"turn": 12}
+        reasons = await tx.fetch("SELECT reason FROM inbox")
+    assert {row["reason"] for row in reasons} == {f"turn {turn}" for turn in range(12)}

@@ -52,7 +52,8 @@ UNION ALL
 SELECT 'constraint ' || conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid <> 0
 UNION ALL
-SELECT 'enum ' || t.typname || ' ' || e.enumsortorder || ' ' || e.enumlabel
+SELECT 'enum ' || t.typname || ' '
+    || row_number() OVER (PARTITION BY t.oid ORDER BY e.enumsortorder) || ' ' || e.enumlabel
 FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid
 UNION ALL
 SELECT 'function ' || pg_get_functiondef(oid) FROM pg_proc
