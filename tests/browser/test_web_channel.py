@@ -190,6 +190,23 @@ async def test_a_reload_gives_a_new_document_and_calls_wait_for_it(tenant: WebTe
     assert (await tenant.told(Ready, since=since)).document == 2
 
 
+async def test_calls_in_the_midst_of_reloads_never_see_an_empty_store(tenant: WebTenant) -> None:
+    await tenant.pair()
+    await tenant.receive("Habari")
+    await tenant.messages(1)
+    await tenant.channel.send(outbound(ID))
+    for pause_s in (0, 0.03, 0.06, 0.1, 0.3, 0.9):
+        since = len(tenant.events)
+        await tenant.simulator.control("reload", phone=PHONE)
+        await asyncio.sleep(pause_s)
+
+        assert await tenant.channel.look_up(CHAT, MessageId(ID)) == Ack.SERVER
+        history = await tenant.channel.history(CHAT, since=None, limit=10)
+        assert [message.text for message in history] == ["Habari", "Karibu"]
+
+        await tenant.told(Ready, since=since)
+
+
 # -- what comes in ----------------------------------------------------------------------------
 
 THUMBNAIL = "/9j/4AAQSkZJRgABAQAAAQABAAD"
@@ -361,6 +378,15 @@ async def test_a_refused_message_says_so_and_is_not_sent(tenant: WebTenant) -> N
             await tenant.channel.send(outbound(f"{ID}{error[6]}"))
         assert refused.value.retry is retry
     assert await tenant.outbox() == []
+
+
+async def test_a_page_that_is_not_linked_sends_nothing_and_says_so(tenant: WebTenant) -> None:
+    await tenant.told(QrShown)
+
+    with pytest.raises(SendRefusedError, match="not_ready") as refused:
+        await tenant.channel.send(outbound(ID))
+
+    assert refused.value.retry is True
 
 
 async def test_an_address_that_is_none_is_refused_for_good(tenant: WebTenant) -> None:

@@ -39,6 +39,7 @@ READ_LIMIT_S = 30.0
 # The server's answer to an unlinking, and the page's clearing up.
 LOG_OUT_LIMIT_S = 20.0
 
+LOADING = Health(connected=False, mode="LOADING", detail="")
 SENT = "OK"
 CANCELLED = "ERROR_CANCELLED"
 # The page may still send by itself when it is connected again.
@@ -133,8 +134,15 @@ class WebChannel:
         """``detail`` names the page's states and what was dropped in the page, by reason."""
         self._tab.check()
         if not self._tab.is_loaded:
-            return Health(connected=False, mode="LOADING", detail="")
-        answer = await self._tab.ask("health", {}, limit_s=self._settings.probe_timeout_s)
+            return LOADING
+        limit_s = self._settings.probe_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                answer = await self._tab.ask_once("health", {})
+        except TimeoutError:
+            raise faults.page_hung("health", limit_s) from None
+        if answer is None:
+            return LOADING
         return to_health(answer, unreadable=self._tab.feed.unreadable)
 
     # -- the link -------------------------------------------------------------------------------
@@ -175,9 +183,9 @@ def read_sent(answer: dict[str, Any] | None) -> SendReceipt:
     outcome = "unknown" if answer is None else answer.get("outcome", "unknown")
     if answer is None or outcome == "unknown":
         raise SendUnknownError("The page did not answer within the limit.")
-    if outcome == "no_chat":
+    if outcome == "not_sent":
         code = answer["code"]
-        raise SendRefusedError(f"There is no such chat ({code}).", retry=code not in NO_SUCH_CHAT)
+        raise SendRefusedError(f"Nothing was sent ({code}).", retry=code not in NO_SUCH_CHAT)
     result, ack = answer["result"], to_ack(answer["ack"])
     if result == SENT or ack >= Ack.SERVER:
         return SendReceipt(MessageId(answer["id"]), max(ack, Ack.SERVER))

@@ -192,7 +192,8 @@ class Tab:
             raise faults.page_hung(name, limit_s) from None
 
     async def ask_once(self, name: str, given: dict[str, Any]) -> dict[str, Any] | None:
-        """One answer of the present document; None if it went away meanwhile. No limit here."""
+        """One answer of the present document; None if it went away meanwhile or is not ready.
+        No limit here."""
         await self._loaded.wait()
         self.check()
         page, names = self._page, self._names

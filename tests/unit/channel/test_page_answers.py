@@ -47,9 +47,10 @@ def test_what_may_be_out_is_unknown(answer: dict[str, Any] | None) -> None:
         (answered("ERROR_NETWORK", -1), True),
         (answered("ERROR_CANCELLED", 0), False),
         (answered("ERROR_OF_TOMORROW", 0), True),
-        ({"outcome": "no_chat", "code": "invalid_wid"}, False),
-        ({"outcome": "no_chat", "code": "chat_not_found"}, False),
-        ({"outcome": "no_chat", "code": "no answer within 3000 ms"}, True),
+        ({"outcome": "not_sent", "code": "invalid_wid"}, False),
+        ({"outcome": "not_sent", "code": "chat_not_found"}, False),
+        ({"outcome": "not_sent", "code": "no answer within 3000 ms"}, True),
+        ({"outcome": "not_sent", "code": "not_ready"}, True),
     ],
 )
 def test_a_refusal_says_whether_to_try_again(answer: dict[str, Any], retry: bool) -> None:

@@ -62,7 +62,9 @@ def test_a_profile_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "holder", [f"{HOST}-{NOBODY}", f"another-host-{os.getpid()}", "nonsense", f"{HOST}-x"]
+    "holder",
+    [f"{HOST}-{NOBODY}", f"another-host-{os.getpid()}", "nonsense", f"{HOST}-x"],
+    ids=["a dead process", "another host", "no holder", "no pid"],
 )
 async def test_a_stale_lock_is_removed(tmp_path: Path, holder: str) -> None:
     lock(tmp_path, holder)

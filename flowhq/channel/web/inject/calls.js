@@ -7,11 +7,12 @@ const ASK_MS = 5000;
 const READ_AT_LEAST = 50;
 
 async function send({to, text: body, id, limit_ms: limitMs}) {
+  if (!noteStore(stateNow())) return {outcome: 'not_sent', code: 'not_ready'};
   let chat;
   try {
     chat = await within(WPP.chat.find(to), limitMs);
   } catch (error) {
-    return {outcome: 'no_chat', code: errorCode(error)};
+    return {outcome: 'not_sent', code: errorCode(error)};
   }
   const messageId = new WPP.whatsapp.MsgKey({fromMe: true, remote: chat.id, id});
   const before = attempt(() => WPP.whatsapp.MsgStore.get(messageId));
@@ -138,9 +139,12 @@ async function health() {
   return {...state, usable: isUsable(state), told, drops, waiting: line.length};
 }
 
+const READS = new Set(['lookUp', 'history', 'chats']);
 const CALLS = {send, lookUp, history, chats, markRead, typing, refreshQr, logOut, health};
 
+// null: ask again later. Python may ask before it has heard of a new document.
 async function answer(name, given) {
+  if (!working || (READS.has(name) && !noteStore(stateNow()))) return null;
   try {
     return JSON.stringify(await CALLS[name](given));
   } catch (error) {

@@ -9,6 +9,8 @@ let codeShown = false; // a code was on show in this document and nobody has sca
 let idleTold = false;
 let logoutReason = '';
 let tick = null;
+let working = false; // wa-js has found its way in this document
+let storeFilled = false; // the page has read its chats: before that, "not there" means nothing
 
 function attempt(ask) {
   try {
@@ -46,12 +48,18 @@ function look() {
   const state = stateNow();
   if (BLOCKED_MODES.has(state.mode)) return tellState('blocked', {k: 'blocked', mode: state.mode});
   if (state.mode === 'CONFLICT' || state.socket === 'CONFLICT') return tellState('conflict', {k: 'conflict'});
+  noteStore(state);
   lookForPairing(state);
   if (isUsable(state)) return told === 'ready' ? undefined : soon();
   if (state.authenticated && (told === 'ready' || told === 'conflict' || startsOffline(state))) {
     tellState('lost', {k: 'lost', detail: `mode ${state.mode}, info ${state.info}, socket ${state.socket}`});
   }
   return undefined;
+}
+
+function noteStore(state) {
+  storeFilled ||= state.full && state.mode === 'MAIN' && state.authenticated;
+  return storeFilled;
 }
 
 // A linked page that opens and finds nobody there; not one that is still synchronising.
@@ -143,6 +151,7 @@ function safely(handle) {
 
 function hook() {
   WPP.on('loader.ready', safely(() => {
+    working = true;
     tell({k: 'loaded', page: text(attempt(() => window.Debug.VERSION), 100), wajs: text(WPP.version, 100)});
     attempt(() => WPP.whatsapp.Socket.on('change:state', safely(look)));
     look();
