@@ -7,8 +7,8 @@ wait, park until a person acts. The wish (`DesiredState`) changes by an operator
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,18 +16,13 @@ from typing import Protocol
 import structlog
 
 from flowhq.bot.lifecycle import Event, Lifecycle, State
-from flowhq.bot.restart import Park, RestartPolicy
+from flowhq.bot.restart import Park, RestartPolicy, verdict
 from flowhq.clock import Clock
 from flowhq.config import SupervisorSettings
 from flowhq.errors import (
     ChannelRestartError,
-    ChromiumMissingError,
     FlowHQError,
-    InvalidInputError,
-    LoginRequiredError,
-    MisconfiguredError,
     NotFoundError,
-    StoreUnavailableError,
     WrongStateError,
 )
 from flowhq.model import DesiredState, Reason, TenantId, TenantSnapshot
@@ -121,7 +116,7 @@ class Supervisor:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
-        await asyncio.gather(*(self._shut(slot) for slot in self._slots.values()))
+        await asyncio.gather(*(self._alone(slot, self._shut(slot)) for slot in self._every()))
 
     def hurry(self) -> None:
         """Give up draining: go straight to closing the browsers."""
@@ -199,16 +194,16 @@ class Supervisor:
             return await slot.lifecycle.apply(Event.RESUME, actor="admin")
 
     async def log_out(self, tenant_id: TenantId) -> TenantSnapshot:
-        """Unlink the device and forget its profile; the worker stays as it was wanted."""
+        """Unlink the device and forget its profile; a worker that is wanted shows a new code."""
         async with self._held(tenant_id) as slot:
             if slot.alive:
                 await self._desk.log_out(tenant_id)
-            was_alive = slot.alive
+            wanted = slot.lifecycle.snapshot.desired is DesiredState.RUNNING
             await self._halt(slot, drain=False)
             await self._desk.forget(tenant_id)
             await slot.lifecycle.apply(Event.STOP, actor="admin")
             await slot.lifecycle.apply(Event.UNLINK, actor="admin")
-            return await self._launch(slot) if was_alive else slot.lifecycle.snapshot
+            return await self._launch(slot) if wanted else slot.lifecycle.snapshot
 
     async def forget(self, tenant_id: TenantId) -> None:
         """Before a tenant is deleted: stop it, forget its profile, let go of its place."""
@@ -232,19 +227,27 @@ class Supervisor:
     @asynccontextmanager
     async def _held(self, tenant_id: TenantId) -> AsyncIterator[_Slot]:
         """The tenant's slot under its lock; NotFoundError without such a tenant."""
-        slot = self._slots.get(tenant_id)
-        if slot is None:
-            lifecycle = await self._desk.find(tenant_id)
-            if lifecycle is None:
-                raise NotFoundError(f"There is no tenant {tenant_id}.")
-            slot = self._slot(lifecycle)
-        async with slot.lock:
-            if self._closing:
-                raise WrongStateError(
-                    "The daemon is stopping.", next_step="Try again when it is back."
-                )
-            with structlog.contextvars.bound_contextvars(tenant_id=str(tenant_id)):
-                yield slot
+        while True:
+            slot = self._slots.get(tenant_id) or await self._found(tenant_id)
+            async with slot.lock:
+                if self._slots.get(tenant_id) is not slot:
+                    continue  # forgotten while this verb waited for its turn
+                if self._closing:
+                    raise WrongStateError(
+                        "The daemon is stopping.", next_step="Try again when it is back."
+                    )
+                with structlog.contextvars.bound_contextvars(tenant_id=str(tenant_id)):
+                    yield slot
+                return
+
+    async def _found(self, tenant_id: TenantId) -> _Slot:
+        lifecycle = await self._desk.find(tenant_id)
+        if lifecycle is None:
+            raise NotFoundError(f"There is no tenant {tenant_id}.")
+        return self._slot(lifecycle)
+
+    def _every(self) -> Sequence[_Slot]:
+        return list(self._slots.values())
 
     async def _launch(self, slot: _Slot, *, actor: str = "admin") -> TenantSnapshot:
         slot.policy.reset()
@@ -261,14 +264,21 @@ class Supervisor:
         """Attempts until one ends on purpose, or until the failure is one for a person."""
         tenant_id = slot.lifecycle.snapshot.tenant_id
         structlog.contextvars.bind_contextvars(tenant_id=str(tenant_id))
-        while True:
-            began_s = self._clock.monotonic()
-            failure = await self._attempt(slot)
-            wait_s = await self._after(slot, failure, began_s)
-            if wait_s is None:
-                return
-            await self._clock.sleep(wait_s)
-            await slot.lifecycle.apply(Event.START)
+        try:
+            while True:
+                began_s = self._clock.monotonic()
+                failure = await self._attempt(slot)
+                _go_on_if_cancelled()
+                wait_s = await self._after(slot, failure, began_s)
+                if wait_s is None:
+                    return
+                await self._clock.sleep(wait_s)
+                await slot.lifecycle.apply(Event.START)
+        except Exception as error:
+            log.critical("tenant not supervised any more", exc_info=error)
+            with suppress(FlowHQError):
+                detail = type(error).__name__
+                await slot.lifecycle.apply(Event.PARK, reason=Reason.INTERNAL_ERROR, detail=detail)
 
     async def _attempt(self, slot: _Slot) -> Exception:
         try:
@@ -285,14 +295,18 @@ class Supervisor:
 
     async def _after(self, slot: _Slot, failure: Exception, began_s: float) -> float | None:
         """Seconds to wait before the next attempt; None when a person must act first."""
-        event, reason = _verdict(failure)
+        event, reason = verdict(failure)
         detail = failure.message if isinstance(failure, FlowHQError) else type(failure).__name__
         if event is Event.PARK:
             await slot.lifecycle.apply(Event.PARK, reason=reason, detail=detail)
             return None
         now_s = self._clock.monotonic()
-        healthy_s = now_s - began_s if slot.lifecycle.state is State.CONNECTED else 0.0
-        decision = slot.policy.failed(now_s=now_s, healthy_s=healthy_s)
+        decision = slot.policy.failed(
+            now_s=now_s,
+            # Up to the last proof of life: one that hung since was well until then.
+            healthy_s=max(0.0, slot.lifecycle.seen_at_monotonic - began_s),
+            counted=reason is not Reason.STORE_UNAVAILABLE,
+        )
         if isinstance(decision, Park):
             await slot.lifecycle.apply(Event.PARK, reason=Reason.CRASH_LOOP, detail=detail)
             return None
@@ -301,23 +315,48 @@ class Supervisor:
         return decision.wait_s
 
     async def _halt(self, slot: _Slot, *, drain: bool = True) -> None:
-        """End the tenant's task: drained if there is time, closed, killed if it must be."""
+        """End the tenant's task: drained if there is time, closed, killed if it must be.
+
+        WrongStateError for one that survives even that: it keeps its place, since a second
+        browser on its profile would do worse.
+        """
         task, runner = slot.task, slot.runner
-        slot.task = None
-        if task is None or task.done():
-            return
-        if drain and runner is not None:
+        if task is not None and not task.done():
             try:
-                async with asyncio.timeout(self._settings.stop_grace_s):
-                    await runner.drain()
-            except TimeoutError:
-                log.warning("sends still under way: they are looked up at the next start")
-        task.cancel()
+                if drain and runner is not None:
+                    await self._drain(runner, task)
+            finally:
+                task.cancel()
+            await self._await_end(slot, task)
+        slot.task = None
+
+    async def _drain(self, runner: Runner, task: asyncio.Task[None]) -> None:
+        """Until it is drained, until it ended by itself or in a hurry, or until time is up."""
+        draining = asyncio.create_task(runner.drain())
+        try:
+            done, _ = await asyncio.wait(
+                {draining, task},
+                timeout=self._settings.stop_grace_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            draining.cancel()
+            await asyncio.gather(draining, return_exceptions=True)
+        if not done:
+            log.warning("sends still under way: they are looked up at the next start")
+
+    async def _await_end(self, slot: _Slot, task: asyncio.Task[None]) -> None:
+        tenant_id = slot.lifecycle.snapshot.tenant_id
         _, pending = await asyncio.wait({task}, timeout=STOP_SLACK_S)
         if pending:
             log.error("tenant does not end, killing its browser")
-            await self._desk.kill(slot.lifecycle.snapshot.tenant_id)
-            await asyncio.wait({task}, timeout=STOP_SLACK_S)
+            await self._desk.kill(tenant_id)
+            _, pending = await asyncio.wait({task}, timeout=STOP_SLACK_S)
+        if pending:
+            raise WrongStateError(
+                f"The worker of tenant {tenant_id} does not end.",
+                next_step="Try again; if that does not help, restart the daemon.",
+            )
 
     async def _shut(self, slot: _Slot) -> None:
         async with slot.lock:
@@ -336,20 +375,37 @@ class Supervisor:
         if not task.cancelled() and task.exception() is not None:
             log.critical("supervision stopped", chore=task.get_name(), exc_info=task.exception())
 
+    async def _alone(self, slot: _Slot, work: Awaitable[object]) -> None:
+        """One tenant's part of a chore: what goes wrong with it holds up no other."""
+        try:
+            await work
+        except Exception as error:
+            tenant_id = str(slot.lifecycle.snapshot.tenant_id)
+            log.error("supervision of a tenant failed", tenant_id=tenant_id, exc_info=error)
+
     async def _come_back(self, slots: Sequence[_Slot]) -> None:
         for slot in slots:
-            async with slot.lock:
-                wanted = slot.lifecycle.snapshot.desired is DesiredState.RUNNING
-                if wanted and not slot.alive:
-                    await self._launch(slot, actor="daemon")
+            await self._alone(slot, self._take_up(slot))
             await self._clock.sleep(self._settings.stagger_s)
+
+    async def _take_up(self, slot: _Slot) -> None:
+        async with slot.lock:
+            wanted = slot.lifecycle.snapshot.desired is DesiredState.RUNNING
+            known = self._slots.get(slot.lifecycle.snapshot.tenant_id) is slot
+            if known and wanted and not slot.alive:
+                await self._launch(slot, actor="daemon")
 
     async def _watch_staleness(self) -> None:
         while True:
             await self._clock.sleep(self._settings.stale_check_s)
-            for slot in list(self._slots.values()):
-                if slot.alive and self._stale(slot):
-                    await self._recover(slot)
+            await asyncio.gather(*(self._alone(slot, self._check(slot)) for slot in self._every()))
+
+    async def _check(self, slot: _Slot) -> None:
+        """Store what an outage kept from being stored, and recover a tenant that went stale.
+        A tenant with a verb at work is left to it."""
+        await slot.lifecycle.flush()
+        if slot.alive and self._stale(slot) and not slot.lock.locked():
+            await self._recover(slot)
 
     def _stale(self, slot: _Slot) -> bool:
         if slot.lifecycle.state not in (State.CONNECTED, State.OFFLINE):
@@ -373,18 +429,9 @@ class Supervisor:
                     await self._desk.kill(tenant_id)
 
 
-def _verdict(failure: Exception) -> tuple[Event, Reason]:
-    """Restart or park, by the failure's class alone."""
-    match failure:
-        case LoginRequiredError(reason=reason):
-            return Event.PARK, Reason(reason)
-        case ChannelRestartError(reason=reason):
-            return Event.FAILED, Reason(reason)
-        case ChromiumMissingError():
-            return Event.PARK, Reason.CHROMIUM_MISSING
-        case MisconfiguredError() | InvalidInputError() | NotFoundError():
-            return Event.PARK, Reason.MISCONFIGURED
-        case StoreUnavailableError():
-            return Event.FAILED, Reason.STORE_UNAVAILABLE
-        case _:
-            return Event.FAILED, Reason.INTERNAL_ERROR
+def _go_on_if_cancelled() -> None:
+    """A task group that fails while it is cancelled tells its failure and drops the cancellation
+    (CPython 3.11 and 3.12); nobody who was told to stop may go on."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -1,4 +1,4 @@
-"""The restart policy: how long to wait after a failure, and when to stop trying.
+"""The restart policy: what a failure means, how long to wait after it, when to stop trying.
 
 Pure: the clock's readings and the dice are handed in. Full jitter, so that tenants that failed
 together do not come back together.
@@ -8,7 +8,20 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
+from flowhq.bot.lifecycle import Event
 from flowhq.config import SupervisorSettings
+from flowhq.errors import (
+    ChannelRestartError,
+    ChromiumMissingError,
+    ConfigError,
+    InvalidInputError,
+    LoginRequiredError,
+    MisconfiguredError,
+    NotFoundError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from flowhq.model import Reason
 
 # More doublings than lie between any two settings, and few enough for a float.
 DOUBLINGS_MAX = 64
@@ -57,3 +70,29 @@ class RestartPolicy:
         """A person restarted it, or it was well for long enough."""
         self._failures = 0
         self._at.clear()
+
+
+def verdict(failure: Exception) -> tuple[Event, Reason]:
+    """FAILED to be restarted or PARK for a person, by the failure's class alone."""
+    match failure:
+        case LoginRequiredError(reason=reason):
+            return Event.PARK, _reason(reason)
+        case ChannelRestartError(reason=reason):
+            return Event.FAILED, _reason(reason)
+        case ChromiumMissingError():
+            return Event.PARK, Reason.CHROMIUM_MISSING
+        case MisconfiguredError() | ConfigError() | StoreRefusedError():
+            return Event.PARK, Reason.MISCONFIGURED
+        case InvalidInputError() | NotFoundError():
+            return Event.PARK, Reason.MISCONFIGURED
+        case StoreUnavailableError():
+            return Event.FAILED, Reason.STORE_UNAVAILABLE
+        case _:
+            return Event.FAILED, Reason.INTERNAL_ERROR
+
+
+def _reason(word: str) -> Reason:
+    try:
+        return Reason(word)
+    except ValueError:
+        return Reason.INTERNAL_ERROR
