@@ -37,6 +37,7 @@ CLIENT_ID_BYTES = 9
 UNSETTLED_MAX = 10_000
 
 # Rows that exist keep their first text: planning again plans nothing.
+# No index is named, since two that plan the same at once may meet at either of the unique ones.
 PLAN = """
 WITH wanted AS (
     SELECT p.part, p.client_id, p.text, p.intent, p.next_at, gen_random_uuid() AS log_id
@@ -55,7 +56,7 @@ WITH wanted AS (
     SELECT $1, coalesce((SELECT chat_key FROM place), $2), $3, $4, w.part, w.client_id,
         jsonb_build_object('text', w.text), w.intent, coalesce(w.next_at, now()), w.log_id, now()
     FROM wanted w ORDER BY w.part
-    ON CONFLICT (tenant_id, cause, part) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING id, chat_key, to_jid, part, client_id, body, state, attempts, next_at, planned_at,
         log_id
 ), logged AS (
