@@ -1,0 +1,212 @@
+"""Lost, twice, out of order: the peer's journal against the database, seen from outside.
+
+The journal says what customers wrote and what reached them, in order. The database says what was
+recorded and why something was answered: a reply's id leads to its outbox row, the row to its
+cause.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+
+READ_LIMIT_S = 120.0
+# Recorded on purpose without an answer of its own: an older message of a backlog.
+SKIPS = frozenset({"backlog"})
+# A person answered, or has taken over.
+SKIPS_FOR_A_PERSON = frozenset({"answered", "person", "handover"})
+
+INBOX = "SELECT tenant_id::text, from_me, wa_message_id, state::text, reason FROM inbox"
+OUTBOX = "SELECT tenant_id::text, client_id, cause, part, state::text FROM outbox"
+LOGGED = """
+SELECT tenant_id::text, wa_message_id FROM message_logs
+WHERE direction = 'IN' GROUP BY 1, 2 HAVING count(*) > 1
+"""
+
+Key = tuple[str, str]
+"""Tenant and message id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A message in the inbox."""
+
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A message in the outbox."""
+
+    cause: str
+    part: int
+    state: str
+
+
+@dataclass
+class Ledger:
+    """What the database knows."""
+
+    inbox: dict[Key, Row] = field(default_factory=dict)
+    outbox: dict[Key, Planned] = field(default_factory=dict)
+    repeated: list[str] = field(default_factory=list)
+    """What stands there more often than once."""
+
+    @classmethod
+    async def read(cls, url: str) -> "Ledger":
+        connection = await asyncpg.connect(url, timeout=READ_LIMIT_S)
+        try:
+            inbox = await connection.fetch(INBOX, timeout=READ_LIMIT_S)
+            outbox = await connection.fetch(OUTBOX, timeout=READ_LIMIT_S)
+            logged = await connection.fetch(LOGGED, timeout=READ_LIMIT_S)
+        finally:
+            await connection.close(timeout=READ_LIMIT_S)
+        ledger = cls(repeated=[f"logged {row['wa_message_id']}" for row in logged])
+        keys = Counter((row["tenant_id"], row["from_me"], row["wa_message_id"]) for row in inbox)
+        causes = Counter((row["tenant_id"], row["cause"], row["part"]) for row in outbox)
+        ledger.repeated += [f"inbox {key[2]}" for key, count in keys.items() if count > 1]
+        ledger.repeated += [f"outbox {key[1]}" for key, count in causes.items() if count > 1]
+        for row in inbox:
+            if not row["from_me"]:
+                key = (row["tenant_id"], row["wa_message_id"])
+                ledger.inbox[key] = Row(row["state"], row["reason"])
+        for row in outbox:
+            key = (row["tenant_id"], row["client_id"])
+            ledger.outbox[key] = Planned(row["cause"], row["part"], row["state"])
+        return ledger
+
+
+@dataclass
+class Verdict:
+    """The findings by kind; each finding names its message."""
+
+    asked: int = 0
+    replies: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    missing: set[str] = field(default_factory=set)
+    """Never recorded."""
+    unanswered: set[str] = field(default_factory=set)
+    """Recorded, and the reply that is due did not arrive."""
+    twice: list[str] = field(default_factory=list)
+    disordered: list[str] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+    """Replies that nobody planned, or that answer somebody else's question."""
+
+    @property
+    def lost(self) -> int:
+        return len(self.missing) + len(self.unanswered)
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.twice or self.disordered or self.strange)
+
+    def __str__(self) -> str:
+        counts = f"{self.asked} asked, {self.replies} replies, skipped {dict(self.skipped)}"
+        faults = {
+            "missing": sorted(self.missing),
+            "unanswered": sorted(self.unanswered),
+            "twice": self.twice,
+            "disordered": self.disordered,
+            "strange": self.strange,
+        }
+        found = [f"{len(what)} {name}: {what[:5]}" for name, what in faults.items() if what]
+        return "; ".join([counts, *found])
+
+
+@dataclass
+class _Chat:
+    """One customer's chat as the platform saw it."""
+
+    asked: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    arrived: list[tuple[str, str]] = field(default_factory=list)
+    owner_after: int = -1
+    """How many messages the customer had written when the owner last answered."""
+
+
+def judge(journal: Path, ledger: Ledger) -> Verdict:
+    verdict = Verdict(twice=list(ledger.repeated))
+    for (tenant, _), chat in _read(journal).items():
+        _judge_asked(verdict, ledger, tenant, chat)
+        _judge_arrived(verdict, ledger, tenant, chat)
+    return verdict
+
+
+def _judge_asked(verdict: Verdict, ledger: Ledger, tenant: str, chat: _Chat) -> None:
+    replied = {
+        planned.cause
+        for message_id, _ in chat.arrived
+        if (planned := ledger.outbox.get((tenant, message_id))) is not None
+    }
+    for place, message_id in enumerate(chat.asked):
+        verdict.asked += 1
+        row = ledger.inbox.get((tenant, message_id))
+        if row is None:
+            verdict.missing.add(message_id)
+            continue
+        if row.state == "skipped":
+            verdict.skipped[row.reason] += 1
+        newest = place == len(chat.asked) - 1
+        by_a_person = place < chat.owner_after
+        if not _settled(row, newest=newest, by_a_person=by_a_person, replied=message_id in replied):
+            verdict.unanswered.add(f"{message_id} {row.state} {row.reason}")
+
+
+def _settled(row: Row, *, newest: bool, by_a_person: bool, replied: bool) -> bool:
+    if row.state == "skipped":
+        if row.reason in SKIPS:
+            return not newest or by_a_person
+        return by_a_person and row.reason in SKIPS_FOR_A_PERSON
+    return row.state == "done" and (replied or by_a_person)
+
+
+def _judge_arrived(verdict: Verdict, ledger: Ledger, tenant: str, chat: _Chat) -> None:
+    places = {message_id: place for place, message_id in enumerate(chat.asked)}
+    seen: set[str] = set()
+    last = (-1, -1)
+    for message_id, text in chat.arrived:
+        verdict.replies += 1
+        if message_id in seen:
+            verdict.twice.append(message_id)
+            continue
+        seen.add(message_id)
+        planned = ledger.outbox.get((tenant, message_id))
+        question = chat.texts.get(planned.cause, "") if planned is not None else None
+        if question is None or not _answers(text, question):
+            verdict.strange.append(f"{message_id} {text!r} to {question!r}")
+        if planned is None or planned.cause not in places:
+            continue
+        place = (places[planned.cause], planned.part)
+        if place <= last:
+            verdict.disordered.append(f"{message_id} {place} after {last}")
+        last = max(place, last)
+
+
+def _answers(text: str, question: str) -> bool:
+    """A question's first word names it, and its answer says it again; notices answer nothing."""
+    return not question or not text.startswith("Jibu ") or f"{question.split()[0]}." in text
+
+
+def _read(journal: Path) -> dict[tuple[str, str], _Chat]:
+    chats: dict[tuple[str, str], _Chat] = defaultdict(_Chat)
+    with journal.open("rb") as lines:
+        for line in lines:
+            if line.endswith(b"\n"):
+                _take(chats, orjson.loads(line))
+    return chats
+
+
+def _take(chats: dict[tuple[str, str], _Chat], entry: list[Any]) -> None:
+    kind, tenant, jid, message_id, *rest = entry
+    chat = chats[tenant, jid]
+    if kind == "out":
+        chat.arrived.append((message_id, rest[0]))
+    elif rest[0]:
+        chat.owner_after = len(chat.asked)
+    elif message_id not in chat.texts:
+        chat.asked.append(message_id)
+        chat.texts[message_id] = rest[2]

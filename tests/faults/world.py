@@ -1,0 +1,315 @@
+"""A daemon, its peer and its PostgreSQL as processes, and the record by which it is judged."""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+import psutil
+
+from flowhq.db.embedded import EmbeddedPostgres
+from tests.acceptance.parts import Daemon
+from tests.acceptance.programs import LIMIT_S, START_LIMIT_S, Program, until
+from tests.faults.verdict import Ledger, Verdict, judge
+from tests.pg import run_apart
+
+ROOT = Path(__file__).parents[2]
+QUESTIONS = 20
+WORDS = ("zuhura", "bakari", "kichwe", "mwanzo", "pwani7", "tembea")
+
+SETTINGS = {
+    "FLOWHQ_TEST_MODE": "1",
+    "FLOWHQ_LOGGING__LEVEL": "info",
+    "FLOWHQ_LIMITS__SEND_TIMEOUT_S": "3",
+    "FLOWHQ_LIMITS__CONTACT_WINDOW_S": "1",
+    "FLOWHQ_SUPERVISOR__STAGGER_S": "0",
+    "FLOWHQ_SUPERVISOR__RESTARTS_MAX": "1000",
+}
+
+WAITING = """
+SELECT 'inbox' AS place, state::text AS state, count(*) AS rows FROM inbox
+WHERE state IN ('new', 'retry') GROUP BY state
+UNION ALL
+SELECT 'outbox', state::text, count(*) FROM outbox
+WHERE state IN ('planned', 'sending', 'unknown') GROUP BY state
+"""
+
+
+class Peer:
+    """The peer's process, and a telephone line to it."""
+
+    def __init__(self, home: Path) -> None:
+        self.socket = home / "peer"
+        self.journal = home / "journal"
+        arguments = (str(self.socket), str(self.journal))
+        self.program = Program("peer", home, "tests.faults.peer", *arguments, PYTHONPATH=str(ROOT))
+
+    def start(self) -> None:
+        self.program.launch()
+        until(self.socket.exists, bool, "the peer listens", limit_s=START_LIMIT_S)
+
+    def command(self, name: str, **given: object) -> dict[str, Any]:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(LIMIT_S)
+            line.connect(str(self.socket))
+            line.sendall(orjson.dumps({"command": name, **given}) + b"\n")
+            with line.makefile("rb") as answers:
+                answer: dict[str, Any] = orjson.loads(answers.readline())
+        assert answer["error"] is None, answer["error"]
+        return answer
+
+    def habits(self, **changes: object) -> None:
+        self.command("habits", **changes)
+
+    def account(self, tenant: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.command("state")["accounts"][tenant]
+        return found
+
+
+class Postgres:
+    """A server of the test's own, which can be stopped, frozen and started again."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self._server = EmbeddedPostgres(home / "pg", settings={"fsync": "off", **settings})
+
+    def start(self) -> None:
+        run_apart(self._start())
+
+    async def _start(self) -> None:
+        await self._server.close()
+        await self._server.open()
+
+    def end(self) -> None:
+        run_apart(self._server.close())
+
+    @property
+    def url(self) -> str:
+        return self._server.dsn()
+
+    @property
+    def socket_dir(self) -> Path:
+        return self._server.socket_dir
+
+    def stop_at_once(self) -> None:
+        """Immediate shutdown: no checkpoint, every backend dead, recovery at the next start."""
+        assert self._server.pid is not None
+        os.kill(self._server.pid, signal.SIGQUIT)
+        until(lambda: _gone(self._server.pid), bool, "PostgreSQL is gone", poll_s=0.01)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Every process of it stands still: connections stay open and nothing answers."""
+        assert self._server.pid is not None
+        server = psutil.Process(self._server.pid)
+        everything = [server, *server.children(recursive=True)]
+        for process in everything:
+            _signal(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in reversed(everything):
+                _signal(process, signal.SIGCONT)
+
+    def terminate_backends(self) -> int:
+        rows = self.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return len(rows)
+
+    def query(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        """Rows of every tenant, as the superuser."""
+        return asyncio.run(_query(self.url, sql, *values))
+
+
+class World:
+    """All of it: ``daemon`` runs on ``postgres`` and talks to ``peer``. ``root``: whose source the
+    daemon is made of."""
+
+    def __init__(
+        self, home: Path, *, shops: int = 3, postgres: Postgres | None = None, **settings: str
+    ) -> None:
+        self.home = home
+        self.postgres = postgres or Postgres(home)
+        self.peer = Peer(home)
+        self.clock = home / "clock"
+        self.clock.write_text("0")
+        more = {
+            "FLOWHQ_DATABASE__URL": self.postgres.url,
+            "FLOWHQ_TEST_PEER": str(self.peer.socket),
+            "FLOWHQ_TEST_CLOCK": str(self.clock),
+            "PYTHONPATH": str(ROOT),
+        }
+        self.daemon = PeerDaemon(home, **{**SETTINGS, **more, **settings})
+        self._shops = shops
+        self.tenants: dict[str, str] = {}
+        """Each tenant's word by its id."""
+
+    @property
+    def ids(self) -> list[str]:
+        return list(self.tenants)
+
+    def start(self) -> None:
+        """Everything runs, and every tenant is connected."""
+        self.postgres.start()
+        self.peer.start()
+        self.daemon.start()
+        for number in range(self._shops):
+            self.add_shop(number)
+        self.wait_until_connected()
+
+    def end(self) -> None:
+        self.daemon.program.end()
+        self.peer.program.end()
+        self.postgres.end()
+
+    def add_shop(self, number: int) -> str:
+        word = WORDS[number] if number < len(WORDS) else f"duka{number:04}x"
+        phone = f"2557540{number:05}"
+        questions = [
+            {"keywords": [f"{word}{n:02}"], "answer": f"Jibu {word}{n:02}."}
+            for n in range(QUESTIONS)
+        ]
+        body = {
+            "name": f"Duka {word}",
+            "phone_number": f"+{phone}",
+            "template_type": "BOOKING",
+            "language": "SW",
+            "details": {"faq": questions},
+        }
+        tenant: str = self.daemon.api.call("POST", "/admin/tenants", body)["id"]
+        self.peer.command("account", tenant=tenant, phone=phone, word=word)
+        self.tenants[tenant] = word
+        self.daemon.api.call("POST", f"/admin/tenants/{tenant}/worker/start")
+        return tenant
+
+    def ask(self, tenant: str, chat: str, number: int, **more: object) -> str:
+        """A customer asks; the message's id."""
+        text = f"{self.tenants[tenant]}{number:02}"
+        said = self.peer.command("say", tenant=tenant, chat=chat, text=text, **more)
+        message_id: str = said["message"]["id"]
+        return message_id
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def wait_until_connected(self, *, limit_s: float = LIMIT_S) -> None:
+        until(
+            lambda: self.postgres.query(
+                "SELECT count(*) FROM whatsapp_sessions WHERE state = 'CONNECTED'"
+            )[0]["count"],
+            lambda count: bool(count >= len(self.tenants)),
+            "every tenant is connected",
+            limit_s=limit_s,
+            poll_s=0.1,
+        )
+
+    def wait_until_attached(self, *, limit_s: float = LIMIT_S) -> None:
+        """Every tenant's page is there; what the daemon makes of it is its business."""
+        until(
+            lambda: [name for name, seen in self._accounts().items() if not seen["attached"]],
+            lambda away: not away,
+            "every page is back",
+            limit_s=limit_s,
+        )
+
+    def wait_until_settled(self, *, limit_s: float = 150.0) -> None:
+        """All that the peer's journal has is recorded, and nothing waits any more."""
+        until(
+            self._unsettled,
+            lambda rows: not rows,
+            "nothing waits any more",
+            limit_s=limit_s,
+            poll_s=0.25,
+        )
+
+    def _unsettled(self) -> list[Any]:
+        try:
+            waiting = self.postgres.query(WAITING)
+            return waiting or sorted(self.verdict().missing)[:3]
+        except (OSError, asyncpg.PostgresError) as error:
+            return [error]
+
+    def _accounts(self) -> Mapping[str, Any]:
+        accounts: Mapping[str, Any] = self.peer.command("state")["accounts"]
+        return accounts
+
+    # -- judging -------------------------------------------------------------------------------
+
+    def verdict(self) -> Verdict:
+        """The peer's record against the database, as of now."""
+        ledger = asyncio.run(Ledger.read(self.postgres.url))
+        return judge(self.peer.journal, ledger)
+
+
+class PeerDaemon(Daemon):
+    """The acceptance suite's daemon, with the peer in place of browsers."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        # Nothing is ever fetched from this address: it says that no real account is at stake.
+        super().__init__(home, "http://127.0.0.1:9/", **settings)
+        self.settings = self.program.settings
+        self.program = Program("daemon", home, "tests.faults.fake_daemon", **self.settings)
+
+    def start(self, *, kill_point: str = "") -> None:
+        """Return when the API answers, or at once with a kill point: it may die before."""
+        self.program.settings = dict(self.settings)
+        if not kill_point:
+            super().start()
+            return
+        self.program.settings["FLOWHQ_TEST_KILL_POINT"] = kill_point
+        self.program.launch()
+
+    def kill(self) -> None:
+        """kill -9. Peer and PostgreSQL are not its own and stay."""
+        self.program.signal(signal.SIGKILL)
+        self.program.wait()
+
+    def wait_until_dead(self, *, limit_s: float = LIMIT_S) -> None:
+        """It killed itself at its point."""
+        assert self.program.wait(limit_s) == -signal.SIGKILL
+
+    def health(self) -> dict[str, Any]:
+        details: dict[str, Any] = self.api.call("GET", "/health/details")
+        return details
+
+
+@contextmanager
+def running(world: World) -> Iterator[World]:
+    try:
+        world.start()
+        yield world
+    finally:
+        world.end()
+
+
+async def _query(url: str, sql: str, *values: object) -> list[dict[str, Any]]:
+    connection = await asyncpg.connect(url, timeout=LIMIT_S)
+    try:
+        return [dict(row) for row in await connection.fetch(sql, *values, timeout=LIMIT_S)]
+    finally:
+        await connection.close(timeout=LIMIT_S)
+
+
+def _gone(pid: int | None) -> bool:
+    if pid is None or not psutil.pid_exists(pid):
+        return True
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+def wait(seconds: float) -> None:
+    """Let a fault last: time itself is what is tested here, not a stand-in for a condition."""
+    time.sleep(seconds)
