@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from playwright.async_api import BrowserContext, Error, Playwright
@@ -42,9 +42,10 @@ DISABLED_FEATURES = (
 )
 SAVING_FEATURES = ("SpareRendererForSitePerProcess", "WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
 
+DISABLE = "--disable-features="
+
 ARGUMENTS = (
     "--disable-blink-features=AutomationControlled",
-    f"--disable-features={','.join(DISABLED_FEATURES + SAVING_FEATURES)}",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -147,6 +148,14 @@ def user_agent(settings: WebSettings, major: int) -> str:
     return (settings.user_agent or DEFAULT_USER_AGENT).replace("{major}", str(major))
 
 
+def arguments(extra: Sequence[str]) -> list[str]:
+    """Ours and the configured ones; features switched off in either stay off."""
+    asked = [one.removeprefix(DISABLE).split(",") for one in extra if one.startswith(DISABLE)]
+    features = [*DISABLED_FEATURES, *SAVING_FEATURES, *(name for names in asked for name in names)]
+    others = [one for one in extra if not one.startswith(DISABLE)]
+    return [*ARGUMENTS, *others, DISABLE + ",".join(features)]
+
+
 def is_root() -> bool:
     """Chromium's sandbox does not work for root, so that it is started without."""
     return os.geteuid() == 0
@@ -170,7 +179,7 @@ async def launch(
             profile,
             executable_path=LAUNCHER if os.access(LAUNCHER, os.X_OK) else chromium,
             headless=True,
-            args=[*ARGUMENTS, *settings.extra_args],
+            args=arguments(settings.extra_args),
             env={**environment, "FLOWHQ_PROFILE": str(profile)},
             user_agent=agent,
             chromium_sandbox=not is_root(),

@@ -117,13 +117,20 @@ class Tab:
             raise
 
     async def _start(self) -> None:
+        # Browser and page have a limit each; this one is for a driver that does not answer.
+        limit_s = 2 * self._browsers.settings.launch_timeout_s + CLOSE_LIMIT_S
         try:
-            if self._context is None:
-                await self._start_browser()
-            await self._show_page()
+            async with asyncio.timeout(limit_s):
+                if self._context is None:
+                    await self._start_browser()
+                await self._show_page()
         except Error as error:
             self.check()
             raise faults.while_starting(error) from error
+        except TimeoutError:
+            raise ChannelRestartError(
+                f"Nothing came of the start within {limit_s:g} s.", reason=Reason.BROWSER_FAILED
+            ) from None
 
     async def close(self) -> None:
         """Closes cleanly, so that the page's databases reach the disk; kills what will not."""

@@ -109,5 +109,14 @@ def test_playwrights_list_of_disabled_features_is_repeated_whole() -> None:
     assert list(browser.DISABLED_FEATURES) == theirs
 
 
+def test_features_that_the_settings_switch_off_are_added_to_ours() -> None:
+    found = browser.arguments(["--lang=sw", "--disable-features=A,B", "--disable-features=C"])
+    switched = [one for one in found if one.startswith("--disable-features=")]
+    assert len(switched) == 1
+    names = switched[0].partition("=")[2].split(",")
+    assert names == [*browser.DISABLED_FEATURES, *browser.SAVING_FEATURES, "A", "B", "C"]
+    assert "--lang=sw" in found
+
+
 def test_the_starter_is_a_program() -> None:
     assert os.access(browser.LAUNCHER, os.X_OK)
