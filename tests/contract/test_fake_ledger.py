@@ -1,0 +1,78 @@
+"""The ledger and the book in memory keep the contract of the real ones, and fail as told."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from flowhq.bot.lifecycle import Lifecycle
+from flowhq.errors import StoreUnavailableError
+from flowhq.model import DesiredState, InboxState, TenantSnapshot
+from tests.contract.ledger_contract import (
+    LedgerContract,
+    Now,
+    StatusBookContract,
+    answering,
+    key_of,
+    message,
+)
+from tests.fakes.clock import FakeClock
+from tests.fakes.ledger import TENANT, FakeLedger, FakeStatusBook
+
+
+class TestFakeLedger(LedgerContract):
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock()
+
+    @pytest.fixture
+    def ledger(self, clock: FakeClock) -> FakeLedger:
+        return FakeLedger(clock)
+
+    @pytest.fixture
+    def now(self, clock: FakeClock) -> Now:
+        async def tell() -> Any:
+            return clock.now()
+
+        return tell
+
+    async def test_an_outage_stores_nothing(self, ledger: FakeLedger) -> None:
+        ledger.outages.fail("record")
+        with pytest.raises(StoreUnavailableError):
+            await ledger.record(message(), state=InboxState.NEW)
+        assert ledger.inbox == {}
+        assert (await ledger.record(message(), state=InboxState.NEW)).fresh
+
+    async def test_a_lost_answer_stores_and_the_repeat_answers_as_the_first_would_have(
+        self, ledger: FakeLedger
+    ) -> None:
+        ledger.outages.lose_answer("*", 2)
+        with pytest.raises(StoreUnavailableError):
+            await ledger.record(message(), state=InboxState.NEW)
+        assert len(ledger.inbox) == 1
+        with pytest.raises(StoreUnavailableError):
+            await ledger.record(message(), state=InboxState.NEW)
+        assert (await ledger.record(message(), state=InboxState.NEW)).fresh
+        ledger.outages.lose_answer("process")
+        with pytest.raises(StoreUnavailableError):
+            await ledger.process(key_of(message()), answering("one"))
+        assert len(await ledger.process(key_of(message()), answering("one"))) == 1
+
+
+class TestFakeStatusBook(StatusBookContract):
+    @pytest.fixture
+    def book(self) -> FakeStatusBook:
+        return FakeStatusBook()
+
+    @pytest.fixture
+    def snapshot(self, book: FakeStatusBook) -> TenantSnapshot:
+        return Lifecycle(
+            TENANT, book, desired=DesiredState.STOPPED, paired=False, paused=False
+        ).snapshot
+
+    @pytest.fixture
+    def events(self, book: FakeStatusBook) -> Callable[[], Awaitable[list[Any]]]:
+        async def read() -> list[Any]:
+            return [(event, actor, one.status, one.reason) for one, event, actor in book.history]
+
+        return read
