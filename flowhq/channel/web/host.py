@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,6 +51,8 @@ class BrowserHost:
         wajs = json.loads((VENDOR / MANIFEST).read_bytes()).get("version", "unknown")
         self.versions = f"Chromium {major}, wa-js {wajs}"
         profile.make(self._profiles)
+        if not os.access(browser.LAUNCHER, os.X_OK):
+            log.warning("browser_starter_not_executable", path=str(browser.LAUNCHER))
         if browser.is_root():
             log.warning("browsers_without_sandbox", why="running as root")
 
