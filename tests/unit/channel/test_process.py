@@ -25,7 +25,7 @@ async def leader() -> AsyncIterator[Process]:
     tree = seen(started.pid)
     yield started
     process.end(tree)
-    await started.wait()
+    await started.communicate()
 
 
 def seen(pid: int) -> list[process.Process]:
