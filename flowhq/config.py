@@ -161,6 +161,9 @@ class LimitSettings(_Section):
     answer_max_age_s: float = Field(43200, ge=60, le=604800)
     send_timeout_s: float = Field(30, ge=1, le=300)
     pace_ms: int = Field(250, ge=0, le=60000)
+    person_pause_s: float = Field(43200, ge=0, le=2_592_000)
+    loop_replies_per_minute: int = Field(6, ge=0, le=200)
+    loop_mute_s: float = Field(3600, ge=1, le=604800)
     memory_events_per_tenant: int = Field(500, ge=1, le=100_000)
     memory_events_total: int = Field(20000, ge=1, le=1_000_000)
 

@@ -12,7 +12,10 @@ from typing import Protocol
 import structlog
 
 from flowhq import log as logs
+from flowhq.bot.deciding import Guards
 from flowhq.bot.lifecycle import Lifecycle
+from flowhq.bot.loops import LoopBreaker
+from flowhq.bot.ownnumbers import OwnNumbers
 from flowhq.bot.ports import Channel
 from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
 from flowhq.bot.replies.catalogue import Catalogues
@@ -56,7 +59,7 @@ class ChannelHost(Protocol):
 class _Bench:
     """What outlives one attempt at a tenant, and what the present one uses."""
 
-    limits: ReplyLimits
+    guards: Guards
     responder: Responder
     channel: Channel
 
@@ -84,10 +87,13 @@ class TenantDesk:
         self._make_ledger = make_ledger
         self._book = PostgresStatusBook(database)
         self._catalogues = Catalogues.load()
+        self._own_numbers = OwnNumbers()
         self._benches: dict[TenantId, _Bench] = {}
 
     async def wanted(self) -> Sequence[Lifecycle]:
         """The tenants that are to run, the oldest first."""
+        for one in await tenants.list_numbers(self._database):
+            self._own_numbers.learn(one.tenant_id, one.phone, one.paired_phone, one.paired_lid)
         return [self._lifecycle(row) for row in await tenants.list_wanted(self._database)]
 
     async def find(self, tenant_id: TenantId) -> Lifecycle | None:
@@ -105,7 +111,7 @@ class TenantDesk:
             ledger=ledger,
             lifecycle=lifecycle,
             responder=lambda: bench.responder,
-            reply_limits=bench.limits,
+            guards=bench.guards,
             clock=self._clock,
             limits=self._config.limits,
             supervision=self._config.supervisor,
@@ -118,6 +124,7 @@ class TenantDesk:
         if bench is None:
             return
         spec = await tenants.load_spec(self._database, tenant_id)
+        self._own_numbers.learn(tenant_id, spec.phone_number.removeprefix("+"))
         try:
             bench.responder = Responder(spec, self._catalogues)
         except InvalidInputError as error:
@@ -144,23 +151,31 @@ class TenantDesk:
         self._benches.pop(tenant_id, None)
         await self._host.forget_profile(tenant_id)
         await self._ledger(tenant_id).forget_pairing()
+        self._own_numbers.forget(tenant_id)
 
     def close_log(self, tenant_id: TenantId) -> None:
         self._log_files.forget_tenant(tenant_id)
 
     async def _set_up(self, tenant_id: TenantId) -> _Bench:
-        """Responder and channel anew; the limits stay, or a crash would give a fresh budget."""
+        """Responder and channel anew; the guards stay, or a crash would give a fresh budget."""
         spec = await tenants.load_spec(self._database, tenant_id)
+        self._own_numbers.learn(tenant_id, spec.phone_number.removeprefix("+"))
         responder = Responder(spec, self._catalogues)
         channel = self._host.channel(tenant_id)
         before = self._benches.get(tenant_id)
-        limits = before.limits if before is not None else self._limits()
-        bench = _Bench(limits, responder, channel)
+        guards = before.guards if before is not None else self._guards()
+        bench = _Bench(guards, responder, channel)
         self._benches[tenant_id] = bench
         return bench
 
-    def _limits(self) -> ReplyLimits:
-        return ReplyLimits(budget(self._config.limits), monotonic=self._clock.monotonic)
+    def _guards(self) -> Guards:
+        limits, monotonic = self._config.limits, self._clock.monotonic
+        return Guards(
+            limits=ReplyLimits(budget(limits), monotonic=monotonic),
+            loops=LoopBreaker(limits.loop_replies_per_minute, monotonic=monotonic),
+            own_numbers=self._own_numbers,
+            mute_s=limits.loop_mute_s,
+        )
 
     def _ledger(self, tenant_id: TenantId) -> PostgresLedger:
         key = self._installation.tenant_key(tenant_id)

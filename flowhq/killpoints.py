@@ -103,9 +103,16 @@ class FusedLedger(PostgresLedger):
         self._fuse = fuse
 
     async def record(
-        self, message: InboundMessage, *, state: InboxState, reason: str = ""
+        self,
+        message: InboundMessage,
+        *,
+        state: InboxState,
+        reason: str = "",
+        person_pause_s: float = 0.0,
     ) -> Recorded:
-        recorded = await super().record(message, state=state, reason=reason)
+        recorded = await super().record(
+            message, state=state, reason=reason, person_pause_s=person_pause_s
+        )
         self._fuse.reach(KillPoint.AFTER_INBOX)
         return recorded
 

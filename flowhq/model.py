@@ -86,10 +86,12 @@ class MessageKind(StrEnum):
 
 
 class MessageStatus(StrEnum):
-    """Outgoing: queued -> sent -> delivered -> read -> played, or failed. Incoming: received."""
+    """Outgoing: queued -> sent -> delivered -> read -> played, or failed, or cancelled before it
+    was sent. Incoming: received."""
 
     RECEIVED = "received"
     QUEUED = "queued"
+    CANCELLED = "cancelled"
     SENT = "sent"
     DELIVERED = "delivered"
     READ = "read"
@@ -131,6 +133,16 @@ class OutboxState(StrEnum):
     READ = "read"
     DEAD = "dead"
     CANCELLED = "cancelled"
+
+
+class ChatEvent(StrEnum):
+    """What happened in one chat and stands in the tenant's history without changing its state."""
+
+    PERSON_TOOK_OVER = "person_took_over"
+    CHAT_MUTED = "chat_muted"
+    CHAT_RESUMED = "chat_resumed"
+    CONTENT_DIFFERED = "content_differed"
+    MESSAGE_REQUEUED = "message_requeued"
 
 
 class Reason(StrEnum):
@@ -301,6 +313,8 @@ class Recorded:
 
     ``state`` is NEW for a message to process, SKIPPED for one that was only recorded; ``fresh`` is
     False for one that the inbox knew already. ``chat_key`` is resolved through the aliases.
+    ``by_person``: an outgoing message that is not ours; ``cancelled`` of our planned ones were
+    taken back for it. ``differs``: known already, with another content; told once a message.
     """
 
     key: InboxKey
@@ -308,6 +322,9 @@ class Recorded:
     fresh: bool
     state: InboxState
     ord: int
+    by_person: bool = False
+    cancelled: int = 0
+    differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +332,7 @@ class ConversationView:
     """The conversation as the responder sees it, read under the inbox row's lock.
 
     ``bot_state`` is the responder's own JSON of the last turn. ``opted_out``: the contact said
-    stop. ``paused_until``: a person took over.
+    stop. ``paused_until``: a person took over. ``muted_until``: two bots were answering each other.
     """
 
     chat_key: ChatKey
@@ -326,6 +343,26 @@ class ConversationView:
     paused_until: datetime | None
     last_outgoing_at: datetime | None
     last_person_at: datetime | None
+    muted_until: datetime | None = None
+    requeued: bool = False
+    """A person asked for this message again: its age is no reason any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What a step looked at, kept with its message: why there was an answer, or none.
+
+    ``owner``: bot or person. ``open``: the business's hours then, None when nobody looked.
+    ``intent``: what the responder made of it. ``limit``: now, later or refused, "" when no reply
+    was asked for; ``wait_s`` how long it had to wait.
+    """
+
+    owner: str = "bot"
+    open: bool | None = None
+    intent: str = ""
+    limit: str = ""
+    limit_scope: str = ""
+    wait_s: float = 0.0
 
 
 class Outcome(StrEnum):
@@ -338,6 +375,7 @@ class Decision:
     """What one step decided: stored whole, in one transaction, or not at all.
 
     ``reason``: why skipped, or the intent answered. ``opted_out``: None leaves it as it is.
+    ``mute_s``: seconds in which the chat gets no answer any more, from now on.
     """
 
     outcome: Outcome
@@ -345,3 +383,5 @@ class Decision:
     replies: tuple[Reply, ...] = ()
     bot_state: dict[str, Any] | None = None
     opted_out: bool | None = None
+    mute_s: float = 0.0
+    trail: Trail = field(default_factory=Trail)

@@ -158,7 +158,8 @@ $$;
 CREATE TRIGGER worker_processes_name BEFORE INSERT ON worker_processes
     FOR EACH ROW EXECUTE FUNCTION default_worker_name();
 
--- One row for each change of a tenant's status or reason: who, why, from where to where.
+-- One row for each change of a tenant's status or reason: who, why, from where to where. What
+-- happened in a chat (raise_event) stands here too, with the status as it was.
 CREATE TABLE tenant_events (
     id bigint GENERATED ALWAYS AS IDENTITY,
     tenant_id uuid NOT NULL,
@@ -167,7 +168,7 @@ CREATE TABLE tenant_events (
     session session_state NOT NULL,   -- after the change
     worker worker_status NOT NULL,    -- after the change
     reason text NOT NULL,
-    event text NOT NULL,              -- flowhq.bot.lifecycle.Event
+    event text NOT NULL,              -- flowhq.bot.lifecycle.Event, flowhq.model.ChatEvent
     actor text NOT NULL,              -- admin, daemon ...
     detail text NOT NULL DEFAULT '',
     at timestamptz NOT NULL DEFAULT now(),
@@ -192,11 +193,12 @@ CREATE TYPE message_type AS ENUM (
 -- Declared in the order of ascent: a status is only ever raised, by greatest(old, new).
 -- received    incoming; never changes
 -- queued      outgoing: planned, in the outbox
+-- cancelled   taken back before it was sent: a person took over the chat
 -- sent        the server took it (ack 1), or a person typed it at the phone
 -- failed      given up; over queued or sent only (a later proof of delivery wins)
 -- delivered   ack 2, read ack 3, played ack 4
 CREATE TYPE message_status AS ENUM (
-    'received', 'queued', 'sent', 'failed', 'delivered', 'read', 'played'
+    'received', 'queued', 'cancelled', 'sent', 'failed', 'delivered', 'read', 'played'
 );
 
 -- A person, by our own id: a phone number may be unknown for ever (WhatsApp's LID, the Cloud API's
@@ -234,10 +236,11 @@ CREATE TABLE conversations (
     last_customer_message_at timestamptz,
     last_person_message_at timestamptz,      -- typed at the phone: not by the bot
     last_outgoing_at timestamptz,            -- by the bot (planned) or a person
-    bot_paused_until timestamptz,            -- a person took over
+    bot_paused_until timestamptz,            -- a person took over; NULL again when resumed
     bot_state jsonb NOT NULL DEFAULT '{}',   -- the responder's memory of the last turn
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    muted_until timestamptz,                 -- two bots were answering each other
     CONSTRAINT conversations_pkey PRIMARY KEY (id),
     CONSTRAINT conversations_chat_key_key UNIQUE (tenant_id, chat_key),
     CONSTRAINT conversations_tenant_id_fkey
@@ -251,6 +254,11 @@ CREATE INDEX conversations_contact_id_idx ON conversations (contact_id);
 -- serves: a tenant's chats, the liveliest first
 CREATE INDEX conversations_last_message_at_idx
     ON conversations (tenant_id, last_message_at DESC NULLS LAST);
+-- serves: a tenant's chats, the newest first (chats.LIST_ALL)
+CREATE INDEX conversations_created_at_idx ON conversations (tenant_id, created_at, id);
+-- serves: the chats in which the bot was silenced (chats.LIST_PAUSED, chats.LIST_MUTED)
+CREATE INDEX conversations_silenced_idx ON conversations (tenant_id, created_at, id)
+    WHERE bot_paused_until IS NOT NULL OR muted_until IS NOT NULL;
 CREATE TRIGGER conversations_updated_at BEFORE UPDATE ON conversations
     FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 
@@ -301,7 +309,7 @@ CREATE TYPE inbox_state AS ENUM ('new', 'retry', 'done', 'skipped', 'dead');
 -- sending     committed before the page is called: after a crash it may be out or not
 -- unknown     the call ended without an answer: look it up, never repeat blindly
 -- dead        given up; a person is told
--- cancelled   taken back before it was begun
+-- cancelled   taken back before it was begun, or instead of sending it once more
 -- accepted    the server has it (ack 1)
 -- delivered   ack 2, read ack 3
 CREATE TYPE outbox_state AS ENUM (
@@ -328,6 +336,8 @@ CREATE TABLE inbox (
     log_at timestamptz NOT NULL,      -- ... and that row's created_at, which names the partition
     created_at timestamptz NOT NULL DEFAULT now(),
     done_at timestamptz,
+    digest bytea,                     -- of kind, text and content: what a duplicate must have too
+    differed_at timestamptz,          -- a duplicate had not; the first content stays
     CONSTRAINT inbox_pkey PRIMARY KEY (tenant_id, from_me, wa_message_id),
     CONSTRAINT inbox_tenant_id_fkey
         FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
@@ -360,6 +370,8 @@ CREATE TABLE outbox (
     epoch bigint NOT NULL DEFAULT 0,  -- which start of the runner began sending
     log_id uuid NOT NULL,
     log_at timestamptz NOT NULL,
+    reason text NOT NULL DEFAULT '',  -- why it was taken back, or is not to be sent once more
+    done_at timestamptz,              -- when it was given up or taken back
     CONSTRAINT outbox_pkey PRIMARY KEY (id),
     CONSTRAINT outbox_cause_part_key UNIQUE (tenant_id, cause, part),
     CONSTRAINT outbox_client_id_key UNIQUE (tenant_id, client_id),
@@ -463,6 +475,7 @@ BEGIN
             greatest(kept.last_person_message_at, gone.last_person_message_at),
         last_outgoing_at = greatest(kept.last_outgoing_at, gone.last_outgoing_at),
         bot_paused_until = greatest(kept.bot_paused_until, gone.bot_paused_until),
+        muted_until = greatest(kept.muted_until, gone.muted_until),
         bot_state = CASE
             WHEN kept.last_message_at >= gone.last_message_at OR gone.last_message_at IS NULL
             THEN kept.bot_state ELSE gone.bot_state END
@@ -580,14 +593,100 @@ BEGIN
 END
 $$;
 
+-- An event of a tenant that is no change of its status. p_detail: for a person, without whole
+-- numbers and without what was written.
+CREATE FUNCTION raise_event(p_tenant uuid, p_event text, p_actor text, p_detail text) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO tenant_events (
+        tenant_id, from_status, to_status, session, worker, reason, event, actor, detail
+    )
+    SELECT t.id, t.status, t.status, coalesce(s.state, 'DISCONNECTED'),
+        coalesce(w.status, 'STOPPED'), t.reason, p_event, p_actor, p_detail
+    FROM tenants t
+    LEFT JOIN whatsapp_sessions s ON s.tenant_id = t.id
+    LEFT JOIN worker_processes w ON w.tenant_id = t.id
+    WHERE t.id = p_tenant;
+$$;
+
+-- +255…678: whom an event is about, shortened as in the daemon's logs.
+CREATE FUNCTION short_number(p_number text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT left(n, 4) || '…' || CASE WHEN char_length(n) > 9 THEN right(n, 3) ELSE '' END
+    FROM split_part(p_number, '@', 1) AS n;
+$$;
+
+-- The same id came again with another content: kept as it was first, and told once.
+CREATE FUNCTION note_difference(p_tenant uuid, p_from_me boolean, p_id text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE inbox SET differed_at = now()
+    WHERE tenant_id = p_tenant AND from_me = p_from_me AND wa_message_id = p_id
+        AND differed_at IS NULL;
+    IF FOUND THEN
+        PERFORM raise_event(
+            p_tenant, 'content_differed', 'daemon',
+            'A message came again under the same id with another content; the first one stays.'
+        );
+    END IF;
+    RETURN FOUND;
+END
+$$;
+
+-- A person wrote in this chat at p_at: the bot is silent there for p_pause from then, and what it
+-- had planned is taken back. What is on its way is left to settle, but not sent once more.
+-- p_pause NULL: the bot carries on. Returns how many messages were taken back.
+CREATE FUNCTION take_over(
+    p_tenant uuid, p_chat conversations, p_them text, p_at timestamptz, p_pause interval
+) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_until timestamptz := p_at + p_pause;
+    v_row record;
+    v_count integer := 0;
+BEGIN
+    IF p_pause IS NULL THEN
+        RETURN 0;
+    END IF;
+    UPDATE conversations SET bot_paused_until = greatest(bot_paused_until, v_until)
+    WHERE tenant_id = p_tenant AND id = p_chat.id;
+    FOR v_row IN
+        UPDATE outbox SET
+            reason = 'person',
+            state = CASE state WHEN 'planned' THEN 'cancelled' ELSE state END,
+            done_at = CASE state WHEN 'planned' THEN now() END
+        WHERE tenant_id = p_tenant AND chat_key = p_chat.chat_key
+            AND state IN ('planned', 'sending', 'unknown')
+            AND (v_until > now() OR planned_at <= p_at)
+        RETURNING state, log_id, log_at
+    LOOP
+        IF v_row.state = 'cancelled' THEN
+            PERFORM move_status(p_tenant, v_row.log_id, v_row.log_at, 'cancelled');
+            v_count := v_count + 1;
+        END IF;
+    END LOOP;
+    IF v_until > now() AND coalesce(p_chat.bot_paused_until <= now(), true) THEN
+        PERFORM raise_event(
+            p_tenant, 'person_took_over', 'phone',
+            format('A person wrote to %s: the bot is silent there. Planned messages taken back: %s.',
+                short_number(p_them), v_count)
+        );
+    END IF;
+    RETURN v_count;
+END
+$$;
+
 -- One message into the ledger. Known already: o_fresh is false and nothing changes. The echo of a
 -- message of ours is no new row, and proves nothing: the page gives it before the server has the
--- message. Acks do. p_state: 'new', or 'skipped' with its p_reason.
+-- message. Acks do. p_state: 'new', or 'skipped' with its p_reason. Another p_from_me message was
+-- typed by a person (o_by_person): they take over for p_pause, NULL for not at all; o_cancelled is
+-- how many planned messages were taken back. o_differs: a duplicate with another content, told once.
 CREATE FUNCTION record_message(
     p_tenant uuid, p_from_me boolean, p_id text, p_chat text, p_jids text[], p_phone text,
     p_lid text, p_push_name text, p_type text, p_text text, p_content jsonb, p_payload jsonb,
-    p_at timestamptz, p_source text, p_state text, p_reason text,
-    OUT o_chat_key text, OUT o_fresh boolean, OUT o_state text, OUT o_ord bigint
+    p_at timestamptz, p_source text, p_state text, p_reason text, p_digest bytea,
+    p_pause interval,
+    OUT o_chat_key text, OUT o_fresh boolean, OUT o_state text, OUT o_ord bigint,
+    OUT o_by_person boolean, OUT o_cancelled integer, OUT o_differs boolean
 )
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -597,12 +696,15 @@ DECLARE
     v_them text;
     v_us text;
 BEGIN
-    o_fresh := false;
-    SELECT i.chat_key, i.state, i.ord INTO o_chat_key, o_state, o_ord FROM inbox i
+    SELECT false, false, 0, false INTO o_fresh, o_by_person, o_cancelled, o_differs;
+    SELECT i.chat_key, i.state, i.ord, i.differed_at IS NULL AND i.digest <> p_digest
+    INTO o_chat_key, o_state, o_ord, o_differs FROM inbox i
     WHERE i.tenant_id = p_tenant AND i.from_me = p_from_me AND i.wa_message_id = p_id;
     IF FOUND THEN
+        o_differs := coalesce(o_differs, false) AND note_difference(p_tenant, p_from_me, p_id);
         RETURN;
     END IF;
+    o_differs := false;
     IF p_from_me THEN
         SELECT chat_key INTO o_chat_key FROM outbox
         WHERE tenant_id = p_tenant AND client_id = p_id;
@@ -620,12 +722,12 @@ BEGIN
     v_chat := lock_chat(p_tenant, p_chat, p_jids, p_phone, p_lid);
     INSERT INTO inbox (
         tenant_id, from_me, wa_message_id, chat_key, wa_timestamp, source, state, reason,
-        payload, log_id, log_at, done_at
+        payload, log_id, log_at, done_at, digest
     ) VALUES (
         p_tenant, p_from_me, p_id, v_chat.chat_key, p_at, p_source::message_source,
         p_state::inbox_state, p_reason,
         CASE WHEN p_state NOT IN ('done', 'skipped') THEN p_payload END, v_log_id, now(),
-        CASE WHEN p_state IN ('done', 'skipped') THEN now() END
+        CASE WHEN p_state IN ('done', 'skipped') THEN now() END, p_digest
     ) ON CONFLICT (tenant_id, from_me, wa_message_id) DO NOTHING
     RETURNING chat_key, state, ord INTO o_chat_key, o_state, o_ord;
     IF NOT FOUND THEN
@@ -667,6 +769,10 @@ BEGIN
             AND push_name IS DISTINCT FROM p_push_name;
     END IF;
     PERFORM advance_cursor(p_tenant, v_chat.chat_key, v_at, p_id);
+    IF p_from_me THEN
+        o_by_person := true;
+        o_cancelled := take_over(p_tenant, v_chat, v_them, v_at, p_pause);
+    END IF;
 END
 $$;
 
@@ -727,7 +833,7 @@ CREATE POLICY ops_read ON outbox FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 
 GRANT SELECT ON tenants, tenant_configs, worker_processes, tenant_events TO flowhq_ops;
-GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid)
+GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid, own_lid)
     ON whatsapp_sessions TO flowhq_ops;
 GRANT SELECT (tenant_id, state, ord, created_at) ON inbox TO flowhq_ops;
 GRANT SELECT (tenant_id, state, id, planned_at) ON outbox TO flowhq_ops;
@@ -765,6 +871,12 @@ SELECT
         AS outbox_oldest_at
 FROM tenants t;
 
+-- What every tenant answers under: bots of one house do not answer each other.
+CREATE VIEW ops_numbers AS
+SELECT t.id AS tenant_id, t.phone_number, s.own_jid, s.own_lid
+FROM tenants t
+LEFT JOIN whatsapp_sessions s ON s.tenant_id = t.id;
+
 -- A new owner must be able to create in the schema, for the moment of the change only.
 DO $$
 DECLARE
@@ -776,6 +888,7 @@ BEGIN
     ALTER VIEW ops_tenants OWNER TO flowhq_ops;
     ALTER VIEW ops_events OWNER TO flowhq_ops;
     ALTER VIEW ops_backlog OWNER TO flowhq_ops;
+    ALTER VIEW ops_numbers OWNER TO flowhq_ops;
     IF v_lend THEN
         EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM flowhq_ops', current_schema());
     END IF;

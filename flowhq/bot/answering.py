@@ -2,61 +2,22 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
 
 import structlog
 
+from flowhq.bot.deciding import Deciding, Guards, Responder, Step
 from flowhq.bot.ports import Ledger
-from flowhq.bot.ratelimit import Admission, Limit, ReplyLimits
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
 from flowhq.errors import ChannelError, StoreUnavailableError
-from flowhq.model import (
-    ChatKey,
-    ConversationView,
-    Decision,
-    InboundMessage,
-    InboxKey,
-    OutboundMessage,
-    Outcome,
-    Reply,
-)
+from flowhq.model import ChatKey, InboxKey, OutboundMessage
 
 log = structlog.get_logger(__name__)
 
 # No wait between two attempts is longer (300 s); a clock that was set must not make it so.
 LONGEST_WAIT_S = 300.0
-
-
-@dataclass(slots=True)
-class _Step:
-    """One message's step over all its attempts: the verdict on its answer, and when it fell."""
-
-    limit: tuple[Limit, datetime] | None = None
-
-
-class Responder(Protocol):
-    """Message to replies, pure: bot/responder.py today, the flow engine beside it.
-
-    It keeps silent itself where a person took over (``paused_until``): a contact's word to stop
-    counts even then.
-    """
-
-    def respond(
-        self, message: InboundMessage, view: ConversationView, *, now: datetime
-    ) -> Decision: ...
-
-    def slow_down(self, view: ConversationView) -> Reply:
-        """The one notice of an episode in which answers are held back."""
-        ...
-
-    def please_wait(self) -> Reply:
-        """The one notice for a chat whose messages come faster than they can be answered."""
-        ...
 
 
 class Answering:
@@ -66,7 +27,7 @@ class Answering:
         self,
         ledger: Ledger,
         clock: Clock,
-        limits: ReplyLimits,
+        guards: Guards,
         traces: Traces,
         *,
         responder: Callable[[], Responder],
@@ -76,18 +37,17 @@ class Answering:
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._limits = limits
         self._traces = traces
-        self._responder = responder
-        self._paused = paused
-        self._max_age = timedelta(seconds=max_age_s)
+        self._deciding = Deciding(
+            clock, guards, responder=responder, paused=paused, max_age_s=max_age_s
+        )
         self._send = send
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = self._deciding.counts
 
     async def handle(self, chat: ChatKey, key: InboxKey) -> None:
         """Answer one message to its end: answered, skipped, or dead after its last attempt."""
         self._traces.mark(key.message_id, "queue")
-        step = _Step()
+        step = Step()
         while not await self._attempted(key, step):
             pass
 
@@ -96,9 +56,9 @@ class Answering:
         rows = await until_stored(self._clock, lambda: self._ledger.waiting(chat, limit=limit))
         return [row.key for row in rows]
 
-    async def _attempted(self, key: InboxKey, step: _Step) -> bool:
+    async def _attempted(self, key: InboxKey, step: Step) -> bool:
         """True when nothing more is to be done for this message."""
-        decide = partial(self._decide, step)
+        decide = partial(self._deciding.decide, step)
         try:
             rows = await until_stored(self._clock, lambda: self._ledger.process(key, decide))
         except (ChannelError, StoreUnavailableError):
@@ -106,6 +66,8 @@ class Answering:
         except Exception as error:  # noqa: BLE001 - a chat's boundary: the tenant goes on
             return await self._postponed(key, error)
         self._traces.mark(key.message_id, "respond")
+        if step.muted:
+            log.warning("chat muted: two bots seem to answer each other", message_id=key.message_id)
         for row in rows:
             self._traces.follow(row.outbox_id, key.message_id)
         self._send(rows)
@@ -123,33 +85,3 @@ class Answering:
         wait_s = (next_at - self._clock.now()).total_seconds()
         await self._clock.sleep(min(max(wait_s, 0.0), LONGEST_WAIT_S))
         return False
-
-    def _decide(self, step: _Step, message: InboundMessage, view: ConversationView) -> Decision:
-        now = self._clock.now()
-        if self._paused():
-            return Decision(Outcome.SKIPPED, "paused")
-        if now - message.at > self._max_age:
-            return Decision(Outcome.SKIPPED, "too_old")
-        decision = self._responder().respond(message, view, now=now)
-        decision = self._within_limits(step, decision, view) if decision.replies else decision
-        self.counts[decision.outcome] += 1
-        return decision
-
-    def _within_limits(self, step: _Step, decision: Decision, view: ConversationView) -> Decision:
-        """One token an answer, however many messages it takes and however often it is tried."""
-        if step.limit is None:
-            step.limit = self._limits.admit(view.chat_key), self._clock.now()
-        limit, since = step.limit
-        if limit.admission is Admission.NOW:
-            return decision
-        notice = (self._responder().slow_down(view),) if limit.first_of_episode else ()
-        if limit.admission is Admission.REFUSED:
-            return Decision(
-                Outcome.SKIPPED,
-                f"{limit.scope}_limit",
-                replies=notice,
-                opted_out=decision.opted_out,
-            )
-        due = since + timedelta(seconds=limit.wait_s)
-        later = tuple(replace(reply, not_before=due) for reply in decision.replies)
-        return replace(decision, replies=notice + later)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from flowhq.bot.inbound import NOT_A_CHAT, Inbound, judge
+from flowhq.bot.inbound import CHAT, Inbound, judge
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.retry import until_stored
 from flowhq.clock import Clock
@@ -49,7 +49,7 @@ class CatchUp:
     async def run(self, *, paired_at: datetime, paused: bool) -> int:
         """Record what is new; returns how many messages were read."""
         heads = [head for head in await self._channel.chats() if head.last_at is not None]
-        heads = [head for head in heads if not head.chat.endswith(NOT_A_CHAT)]
+        heads = [head for head in heads if CHAT.fullmatch(head.chat)]
         chats = [head.chat for head in heads]
         cursors = await until_stored(self._clock, lambda: self._ledger.cursor(chats))
         read = 0

@@ -3,6 +3,7 @@
 Nothing is answered here: an admitted message waits in the inbox and in its chat's lane.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from flowhq.model import ChatKey, InboundMessage, InboxKey, InboxState, MessageK
 log = structlog.get_logger(__name__)
 
 NOT_A_CHAT = ("@g.us", "@newsletter", "@broadcast")
+CHAT = re.compile(r"[0-9A-Za-z._:-]{1,64}@(c\.us|lid)")
+"""The address of one person, under their number or their LID."""
 NOT_A_MESSAGE = frozenset(
     {"gp2", "e2e_notification", "notification_template", "call_log", "protocol", "revoked"}
 )
@@ -43,6 +46,8 @@ def judge(message: InboundMessage, *, paused: bool) -> Verdict:
     """What a message deserves by itself, before anybody asks whether it is known."""
     if message.chat.endswith(NOT_A_CHAT):
         return Verdict(None, "not_a_contact")
+    if not CHAT.fullmatch(message.chat):
+        return Verdict(None, "not_a_chat")
     if message.raw_type in NOT_A_MESSAGE:
         return Verdict(None, "not_a_message")
     if message.from_me:
@@ -74,9 +79,11 @@ class Inbound:
         self._paused = paused
         self._line_up = line_up
         self._overflowed = overflowed
-        self._known: TTLCache[InboxKey, None] = TTLCache(
+        self._person_pause_s = limits.person_pause_s
+        self._known: TTLCache[InboxKey, int] = TTLCache(
             limits.dedup_entries, limits.dedup_ttl_s, timer=clock.monotonic
         )
+        """What each of them said: one that says something else is for the ledger to compare."""
         self.counts: Counter[str] = Counter()
 
     async def admit(self, message: InboundMessage, *, seen_at: float) -> None:
@@ -84,9 +91,11 @@ class Inbound:
         verdict = judge(message, paused=self._paused())
         if verdict.state is None:
             self.counts[verdict.reason] += 1
+            if verdict.reason == "not_a_chat":
+                log.warning("message refused", why="its chat is no address of a contact")
             return
         key = InboxKey(message.from_me, message.message_id)
-        if key in self._known:
+        if self._known.get(key) == _said(message):
             self.counts["duplicate"] += 1
             return
         self._traces.begin(message.message_id, seen_at)
@@ -96,21 +105,41 @@ class Inbound:
     async def store(self, message: InboundMessage, state: InboxState, reason: str) -> None:
         """Record in this state and, if it is NEW, line it up."""
         key = InboxKey(message.from_me, message.message_id)
+        # A reaction is no message: who reacts does not take over.
+        pause_s = 0.0 if message.kind is MessageKind.REACTION else self._person_pause_s
         try:
             recorded = await until_stored(
-                self._clock, lambda: self._ledger.record(message, state=state, reason=reason)
+                self._clock,
+                lambda: self._ledger.record(
+                    message, state=state, reason=reason, person_pause_s=pause_s
+                ),
             )
         except InvalidInputError as error:
             self.counts["refused"] += 1
             log.warning("message refused", field=error.field, why=error.message)
             return
-        self._known[key] = None
+        self._known.setdefault(key, _said(message))
         self._traces.mark(message.message_id, "record")
         if not recorded.fresh:
-            self.counts["duplicate"] += 1
+            self._repeated(recorded)
             return
         self.counts[reason or "admitted"] += 1
+        if recorded.by_person:
+            log.info("a person wrote", chat=recorded.chat_key, taken_back=recorded.cancelled)
         if recorded.state is InboxState.NEW:
             place = self._line_up(recorded.chat_key, key)
             if place is Place.FULL:
                 self._overflowed(recorded, message)
+
+    def _repeated(self, recorded: Recorded) -> None:
+        self.counts["duplicate"] += 1
+        if recorded.differs:
+            self.counts["differed"] += 1
+            log.warning(
+                "known message with another content: the first one stays",
+                message_id=recorded.key.message_id,
+            )
+
+
+def _said(message: InboundMessage) -> int:
+    return hash((message.kind, message.text, repr(message.content)))

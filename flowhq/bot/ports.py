@@ -106,11 +106,18 @@ class Ledger(Protocol):
     tenant_id: TenantId
 
     async def record(
-        self, message: InboundMessage, *, state: InboxState, reason: str = ""
+        self,
+        message: InboundMessage,
+        *,
+        state: InboxState,
+        reason: str = "",
+        person_pause_s: float = 0.0,
     ) -> Recorded:
         """Store a message before anything acts on it: ledger row, inbox row, contact,
         conversation, alias and cursor. Known already: ``fresh`` is False, nothing changes.
-        ``state`` SKIPPED with its reason records without work to do."""
+        ``state`` SKIPPED with its reason records without work to do. An outgoing message that is
+        not ours pauses the bot in its chat for ``person_pause_s`` from its own time on (0: not)
+        and takes back what is planned there, in the same transaction."""
         ...
 
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
@@ -142,7 +149,8 @@ class Ledger(Protocol):
         ...
 
     async def mark_sending(self, outbox_id: OutboxId) -> bool:
-        """Commit the intent and count the attempt; False if the row is settled or cancelled."""
+        """Commit the intent and count the attempt; False if the row is settled or cancelled, or
+        is cancelled now because a person took over since it was tried last."""
         ...
 
     async def mark_accepted(self, outbox_id: OutboxId, ack: Ack) -> None: ...

@@ -42,7 +42,7 @@ HELD_MAX = 500
 
 class Pump:
     """Reads until cancelled; raises what the channel raises. ``restore`` runs once, at the first
-    Ready, before anything new is recorded."""
+    Ready, before anything new is recorded. ``paired`` is told the own number and LID."""
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class Pump:
         catchup: CatchUp,
         online: asyncio.Event,
         acknowledged: Callable[[Sequence[MessageId]], None],
+        paired: Callable[[str, str], None],
         restore: Callable[[], Awaitable[None]],
     ) -> None:
         self._channel = channel
@@ -65,6 +66,7 @@ class Pump:
         self._catchup = catchup
         self._online = online
         self._acknowledged = acknowledged
+        self._paired = paired
         self._restore = restore
         self._restored = False
         self._document: int | None = None
@@ -130,6 +132,7 @@ class Pump:
         self._paired_at = await until_stored(
             self._clock, lambda: self._ledger.save_identity(phone=event.phone, lid=event.lid)
         )
+        self._paired(event.phone, event.lid)
         self._online.set()
         self._lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
         await self._lifecycle.apply(Event.READY)

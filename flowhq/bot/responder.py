@@ -49,6 +49,11 @@ class Responder:
     ) -> Decision:
         """What is to be done about one message; ``now`` is aware. The reason is the intent
         answered (``handoff``: a person is wanted) or why nothing is said."""
+        decision = self._respond(message, view, now)
+        open_now = self._business.hours.is_open(now)
+        return replace(decision, trail=replace(decision.trail, open=open_now))
+
+    def _respond(self, message: InboundMessage, view: ConversationView, now: datetime) -> Decision:
         if message.from_me:
             return Decision(Outcome.SKIPPED, "own")
         if message.kind is MessageKind.REACTION:

@@ -11,10 +11,11 @@ from functools import partial
 
 import structlog
 
-from flowhq.bot.answering import Answering, Responder
+from flowhq.bot.answering import Answering
 from flowhq.bot.catchup import CatchUp
 from flowhq.bot.chats import Lanes
 from flowhq.bot.courtesy import Courtesy
+from flowhq.bot.deciding import Guards, Responder
 from flowhq.bot.finishing import finish
 from flowhq.bot.heartbeat import Heartbeat
 from flowhq.bot.inbound import Inbound
@@ -22,7 +23,6 @@ from flowhq.bot.lifecycle import Lifecycle
 from flowhq.bot.outbound import Outbound
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.pump import Pump
-from flowhq.bot.ratelimit import ReplyLimits
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
@@ -50,7 +50,7 @@ class TenantParts:
     ledger: Ledger
     lifecycle: Lifecycle
     responder: Callable[[], Responder]
-    reply_limits: ReplyLimits
+    guards: Guards
     clock: Clock
     limits: LimitSettings
     supervision: SupervisorSettings
@@ -115,7 +115,7 @@ class _Stages:
         self._answering = Answering(
             parts.ledger,
             clock,
-            parts.reply_limits,
+            parts.guards,
             traces,
             responder=parts.responder,
             paused=self._paused,
@@ -150,6 +150,7 @@ class _Stages:
             catchup=catchup,
             online=online,
             acknowledged=self.outbound.note_ack,
+            paired=partial(parts.guards.own_numbers.learn, parts.tenant_id),
             restore=self._restore,
         )
         heartbeat = Heartbeat(

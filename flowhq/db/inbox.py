@@ -4,15 +4,24 @@ Functions on an open transaction of one tenant; ``db/ledger.py`` is their face.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from asyncpg import Record
 
 from flowhq.db import outbox
 from flowhq.db.cleaning import clean_content, clean_error, clean_id, clean_json, clean_text
-from flowhq.db.messages import addresses_of, message_from, payload_of, push_name_of, time_of
+from flowhq.db.messages import (
+    addresses_of,
+    digest_of,
+    message_from,
+    payload_of,
+    push_name_of,
+    time_of,
+)
 from flowhq.db.pool import Tx
 from flowhq.model import (
+    ChatEvent,
     ChatKey,
     ConversationView,
     Decision,
@@ -33,9 +42,11 @@ ATTEMPT_WAITS_S = (2, 10, 60, 300)
 ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
 
 RECORD = """
-SELECT o_chat_key, o_fresh, o_state, o_ord FROM record_message(
+SELECT o_chat_key, o_fresh, o_state, o_ord, o_by_person, o_cancelled, o_differs
+FROM record_message(
     $1::uuid, $2::boolean, $3::text, $4::text, $5::text[], $6::text, $7::text, $8::text, $9::text,
-    $10::text, $11::jsonb, $12::jsonb, $13::timestamptz, $14::text, $15::text, $16::text
+    $10::text, $11::jsonb, $12::jsonb, $13::timestamptz, $14::text, $15::text, $16::text,
+    $17::bytea, $18::interval
 )
 """
 
@@ -51,7 +62,7 @@ WITH step AS MATERIALIZED (
 )
 SELECT s.from_me, s.wa_message_id, s.chat_key, s.wa_timestamp, s.source, s.payload,
     c.id AS conversation_id, c.contact_id, c.bot_state, c.bot_paused_until, c.last_outgoing_at,
-    c.last_person_message_at, coalesce(k.name, k.push_name, '') AS contact_name,
+    c.last_person_message_at, c.muted_until, coalesce(k.name, k.push_name, '') AS contact_name,
     coalesce(k.phone_number, '') AS phone, k.opted_out_at IS NOT NULL AS opted_out
 FROM step s
 JOIN conversations c ON c.tenant_id = s.tenant_id AND c.chat_key = s.chat_key
@@ -72,6 +83,21 @@ WITH marked AS (
 UPDATE contacts SET opted_out_at = CASE WHEN $9::boolean THEN coalesce(opted_out_at, now()) END
 WHERE tenant_id = $1 AND id = $8 AND $9::boolean IS NOT NULL
     AND (opted_out_at IS NOT NULL) <> $9::boolean
+"""
+
+# Rare, so apart from the step that it belongs to.
+MUTE = """
+WITH muted AS (
+    UPDATE conversations SET muted_until = now() + $3::interval
+    WHERE tenant_id = $1 AND id = $2
+    RETURNING contact_id, chat_key
+)
+SELECT raise_event(
+    $1, $4, 'daemon',
+    format('Two bots seem to answer each other in the chat with %s: it is muted.',
+        short_number(coalesce(k.phone_number, m.chat_key)))
+)
+FROM muted m JOIN contacts k ON k.tenant_id = $1 AND k.id = m.contact_id
 """
 
 POSTPONE = """
@@ -116,9 +142,16 @@ WHERE a.tenant_id = $1 AND a.jid = ANY ($2::text[])
 """
 
 
-async def record(
-    tx: Tx, tenant_id: TenantId, message: InboundMessage, state: InboxState, reason: str
-) -> Recorded:
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """How a message goes in; ``person_pause_s`` 0: a person's message pauses nothing."""
+
+    state: InboxState
+    reason: str
+    person_pause_s: float
+
+
+async def record(tx: Tx, tenant_id: TenantId, message: InboundMessage, how: Recording) -> Recorded:
     """One statement: ledger row, inbox row, contact, conversation, aliases and cursor."""
     where = addresses_of(message)
     row = await tx.fetchrow(
@@ -137,8 +170,10 @@ async def record(
         payload_of(message),
         time_of(message),
         message.source.value,
-        state.value,
-        clean_error(reason),
+        how.state.value,
+        clean_error(how.reason),
+        digest_of(message),
+        timedelta(seconds=how.person_pause_s) if how.person_pause_s else None,
     )
     assert row is not None  # noqa: S101 - a function with OUT parameters always answers
     return Recorded(
@@ -147,6 +182,9 @@ async def record(
         fresh=row["o_fresh"],
         state=InboxState(row["o_state"]),
         ord=row["o_ord"],
+        by_person=row["o_by_person"],
+        cancelled=row["o_cancelled"],
+        differs=row["o_differs"],
     )
 
 
@@ -176,6 +214,9 @@ async def process(
         row["contact_id"],
         decision.opted_out,
     )
+    if decision.mute_s > 0:
+        for_s = timedelta(seconds=decision.mute_s)
+        await tx.execute(MUTE, tenant_id, row["conversation_id"], for_s, ChatEvent.CHAT_MUTED.value)
     return await outbox.plan(
         tx,
         tenant_id,
@@ -246,4 +287,5 @@ def _view(row: Record) -> ConversationView:
         paused_until=row["bot_paused_until"],
         last_outgoing_at=row["last_outgoing_at"],
         last_person_at=row["last_person_message_at"],
+        muted_until=row["muted_until"],
     )

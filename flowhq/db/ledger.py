@@ -58,11 +58,17 @@ class PostgresLedger:
     # -- incoming -------------------------------------------------------------------------------
 
     async def record(
-        self, message: InboundMessage, *, state: InboxState, reason: str = ""
+        self,
+        message: InboundMessage,
+        *,
+        state: InboxState,
+        reason: str = "",
+        person_pause_s: float = 0.0,
     ) -> Recorded:
         step = ("record", message.from_me, message.message_id)
+        how = inbox.Recording(state, reason, person_pause_s)
         async with self._step(step) as (tx, repeated):
-            recorded = await inbox.record(tx, self.tenant_id, message, state, reason)
+            recorded = await inbox.record(tx, self.tenant_id, message, how)
         return replace(recorded, fresh=recorded.fresh or repeated)
 
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:

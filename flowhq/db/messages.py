@@ -1,10 +1,12 @@
 """A message on its way into and out of the inbox: addresses, numbers and the stored payload."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from asyncpg import Record
 
 from flowhq.db.cleaning import clean_content, clean_id, clean_text, clean_time
@@ -15,6 +17,7 @@ LID_SERVER = "lid"
 # ITU-T E.164: at most 15 digits; the shortest numbers in use have 7.
 PHONE_DIGITS = re.compile(r"[1-9][0-9]{6,14}")
 PUSH_NAME_MAX = 200
+DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,13 @@ def payload_of(message: InboundMessage) -> dict[str, Any]:
         "raw_type": clean_text(message.raw_type),
         "content": clean_content(message.content),
     }
+
+
+def digest_of(message: InboundMessage) -> bytes:
+    """The same for every showing of one message: of what was written, not of how it came."""
+    said = [message.kind.value, clean_text(message.text), clean_content(message.content)]
+    written = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(written).digest()[:DIGEST_BYTES]
 
 
 def push_name_of(message: InboundMessage) -> str:

@@ -89,15 +89,24 @@ WHERE tenant_id = $1 AND state IN ('planned', 'sending', 'unknown')
 ORDER BY id LIMIT $2
 """
 
-# A message that failed and is sent again is on its way again.
+# A message that failed and is sent again is on its way again; one that a person took the chat from
+# while it was in doubt is not sent once more: then the answer is false.
 MARK_SENDING = """
 WITH going AS (
-    UPDATE outbox SET state = 'sending', attempts = attempts + 1, sent_at = now(), epoch = $3
+    UPDATE outbox SET
+        state = CASE WHEN reason = '' THEN 'sending' ELSE 'cancelled' END::outbox_state,
+        attempts = CASE WHEN reason = '' THEN attempts + 1 ELSE attempts END,
+        sent_at = CASE WHEN reason = '' THEN now() ELSE sent_at END,
+        done_at = CASE WHEN reason = '' THEN NULL ELSE now() END,
+        epoch = $3
     WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
-    RETURNING attempts, log_id, log_at
+    RETURNING state, attempts, log_id, log_at
 )
-SELECT count(CASE WHEN attempts > 1 THEN move_status($1, log_id, log_at, 'queued') ELSE true END)
-    = 1
+SELECT coalesce(bool_and(CASE
+    WHEN state = 'cancelled' THEN move_status($1, log_id, log_at, 'cancelled') IS NULL
+    WHEN attempts > 1 THEN move_status($1, log_id, log_at, 'queued') IS NOT NULL
+    ELSE true
+END), false)
 FROM going
 """
 
@@ -120,14 +129,17 @@ MARK_FAILED = """
 WITH failed AS (
     UPDATE outbox SET
         error = $3,
-        state = CASE WHEN $4 AND attempts < $5 THEN 'planned' ELSE 'dead' END::outbox_state,
+        state = CASE WHEN NOT $4 OR attempts >= $5 THEN 'dead'
+            WHEN reason = '' THEN 'planned' ELSE 'cancelled' END::outbox_state,
         next_at = CASE WHEN $4 AND attempts < $5
-            THEN now() + ($6::interval[])[greatest(attempts, 1)] ELSE next_at END
+            THEN now() + ($6::interval[])[greatest(attempts, 1)] ELSE next_at END,
+        done_at = CASE WHEN $4 AND attempts < $5 AND reason = '' THEN NULL ELSE now() END
     WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
     RETURNING state, next_at, log_id, log_at
 )
 SELECT CASE WHEN state = 'planned' THEN next_at
-    WHEN move_status($1, log_id, log_at, 'failed') THEN NULL END
+    WHEN move_status($1, log_id, log_at, CASE state WHEN 'cancelled' THEN 'cancelled'
+        ELSE 'failed' END::message_status) THEN NULL END
 FROM failed
 """
 

@@ -72,6 +72,8 @@ WHERE desired_state = 'RUNNING'
 ORDER BY created_at, id
 """
 
+LIST_NUMBERS = "SELECT tenant_id, phone_number, own_jid, own_lid FROM ops_numbers"
+
 # What the changes do not name stays. A JSON null for the hours is stored as NULL: always open.
 UPDATE_TENANT = """
 WITH tenant AS (
@@ -163,6 +165,16 @@ class TenantRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantNumbers:
+    """The digits a tenant answers under: as configured, and as paired ("" if it is not)."""
+
+    tenant_id: TenantId
+    phone: str = field(repr=False)
+    paired_phone: str = field(repr=False)
+    paired_lid: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TenantPage:
     """``next`` is to be passed as ``after`` for the page after this one; None after the last."""
 
@@ -221,6 +233,21 @@ async def list_wanted(database: Database) -> list[TenantRow]:
     """Every tenant that is to run, the oldest first."""
     async with database.ops() as tx:
         return [_row(row, row["id"]) for row in await tx.fetch(LIST_WANTED)]
+
+
+async def list_numbers(database: Database) -> list[TenantNumbers]:
+    """Of every tenant there is."""
+    async with database.ops() as tx:
+        rows = await tx.fetch(LIST_NUMBERS)
+    return [
+        TenantNumbers(
+            TenantId(row["tenant_id"]),
+            row["phone_number"].removeprefix("+"),
+            (row["own_jid"] or "").partition("@")[0],
+            (row["own_lid"] or "").partition("@")[0],
+        )
+        for row in rows
+    ]
 
 
 async def update_tenant(

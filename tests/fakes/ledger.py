@@ -107,6 +107,7 @@ class InboxRow:
     reason: str
     attempts: int = 0
     error: str = ""
+    differed: bool = False
 
 
 @dataclass
@@ -126,6 +127,8 @@ class OutboxRow:
     error: str = ""
     sendings: int = 0
     """How often an attempt was committed."""
+    reason: str = ""
+    """Why it was taken back, or is not to be sent once more."""
 
     def outbound(self) -> OutboundMessage:
         return OutboundMessage(
@@ -150,6 +153,7 @@ class Conversation:
     paused_until: datetime | None = None
     last_outgoing_at: datetime | None = None
     last_person_at: datetime | None = None
+    muted_until: datetime | None = None
 
 
 class FakeLedger:
@@ -187,17 +191,31 @@ class FakeLedger:
     # -- Ledger: the inbox ------------------------------------------------------------------------
 
     async def record(
-        self, message: InboundMessage, *, state: InboxState, reason: str = ""
+        self,
+        message: InboundMessage,
+        *,
+        state: InboxState,
+        reason: str = "",
+        person_pause_s: float = 0.0,
     ) -> Recorded:
         async with self._step("record", message.from_me, message.message_id) as repeated:
-            recorded = self._record(message, state, reason)
+            recorded = self._record(message, state, reason, person_pause_s)
         return replace(recorded, fresh=recorded.fresh or repeated)
 
-    def _record(self, message: InboundMessage, state: InboxState, reason: str) -> Recorded:
+    def _record(
+        self, message: InboundMessage, state: InboxState, reason: str, person_pause_s: float
+    ) -> Recorded:
         key = InboxKey(message.from_me, message.message_id)
         known = self.inbox.get(key)
         if known is not None:
-            return Recorded(key, known.chat_key, False, known.state, known.ord)
+            first = known.message
+            differs = not known.differed and (first.kind, first.text, first.content) != (
+                message.kind,
+                message.text,
+                message.content,
+            )
+            known.differed = known.differed or differs
+            return Recorded(key, known.chat_key, False, known.state, known.ord, differs=differs)
         own = self._own(message.message_id) if message.from_me else None
         if own is not None:
             self._advance(own.chat_key, message.at)
@@ -210,10 +228,29 @@ class FakeLedger:
         if message.from_me:
             conversation.last_outgoing_at = _later(conversation.last_outgoing_at, message.at)
             conversation.last_person_at = _later(conversation.last_person_at, message.at)
-        else:
-            conversation.contact_name = message.push_name or conversation.contact_name
-            conversation.phone = message.phone or conversation.phone
+            cancelled = self._take_over(chat, conversation, message.at, person_pause_s)
+            return Recorded(key, chat, True, state, row.ord, by_person=True, cancelled=cancelled)
+        conversation.contact_name = message.push_name or conversation.contact_name
+        conversation.phone = message.phone or conversation.phone
         return Recorded(key, chat, True, state, row.ord)
+
+    def _take_over(
+        self, chat: ChatKey, conversation: Conversation, at: datetime, pause_s: float
+    ) -> int:
+        if not pause_s:
+            return 0
+        now = self._clock.now()
+        until = min(at, now) + timedelta(seconds=pause_s)
+        conversation.paused_until = _later(conversation.paused_until, until)
+        cancelled = 0
+        for row in self.outbox.values():
+            due = until > now or row.planned_at <= at
+            if row.chat_key == chat and row.state in _UNSETTLED and due:
+                row.reason = "person"
+                if row.state is OutboxState.PLANNED:
+                    row.state = OutboxState.CANCELLED
+                    cancelled += 1
+        return cancelled
 
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
         async with self._step("process", key) as repeated:
@@ -238,6 +275,8 @@ class FakeLedger:
             chat.bot_state = dict(decision.bot_state)
         if decision.opted_out is not None:
             chat.opted_out = decision.opted_out
+        if decision.mute_s:
+            chat.muted_until = self._clock.now() + timedelta(seconds=decision.mute_s)
         return self._plan(row.chat_key, row.message.chat, key.message_id, decision.replies)
 
     async def postpone(self, key: InboxKey, *, error: str) -> datetime | None:
@@ -297,6 +336,8 @@ class FakeLedger:
         await self.outages.enter("mark_sending")
         row = self.outbox.get(outbox_id)
         going = row is not None and row.state in _UNSETTLED
+        if row is not None and going and row.reason:
+            row.state, going = OutboxState.CANCELLED, False
         if row is not None and going:
             row.state = OutboxState.SENDING
             row.attempts += 1
@@ -323,6 +364,8 @@ class FakeLedger:
             row.error = error
             again = retry and row.attempts < ATTEMPTS_MAX
             row.state = OutboxState.PLANNED if again else OutboxState.DEAD
+            if again and row.reason:
+                row.state, again = OutboxState.CANCELLED, False
             if again:
                 wait_s = ATTEMPT_WAITS_S[max(row.attempts, 1) - 1]
                 next_at = row.next_at = self._clock.now() + timedelta(seconds=wait_s)
@@ -439,6 +482,7 @@ class FakeLedger:
             paused_until=chat.paused_until,
             last_outgoing_at=chat.last_outgoing_at,
             last_person_at=chat.last_person_at,
+            muted_until=chat.muted_until,
         )
 
     def _advance(self, chat: ChatKey, at: datetime) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from flowhq.bot.answering import LONGEST_WAIT_S, Answering
-from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
+from flowhq.bot.ratelimit import ReplyBudget
 from flowhq.bot.trace import Traces
 from flowhq.errors import ChannelRestartError
 from flowhq.model import (
@@ -26,6 +26,7 @@ from flowhq.model import (
     Source,
 )
 from tests.fakes.clock import EPOCH, FakeClock, settle
+from tests.fakes.guards import guards
 from tests.fakes.ledger import FakeLedger, OutboxRow
 from tests.fakes.responder import FakeResponder
 
@@ -40,11 +41,12 @@ class Bench:
         self.responder = FakeResponder()
         self.paused = False
         self.sent: list[OutboundMessage] = []
-        self.limits = ReplyLimits(limits or ReplyBudget(), monotonic=self.clock.monotonic)
+        self.guards = guards(self.clock, budget=limits or ReplyBudget())
+        self.limits = self.guards.limits
         self.answering = Answering(
             self.ledger,
             self.clock,
-            self.limits,
+            self.guards,
             Traces(self.clock),
             responder=lambda: self.responder,
             paused=lambda: self.paused,

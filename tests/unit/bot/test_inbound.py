@@ -196,10 +196,10 @@ async def test_a_message_that_the_store_refuses_is_dropped_and_the_next_one_goes
 ) -> None:
     record = bench.ledger.record
 
-    async def picky(one: InboundMessage, *, state: InboxState, reason: str = "") -> Recorded:
+    async def picky(one: InboundMessage, *, state: InboxState, **how: Any) -> Recorded:
         if one.message_id == "3A0001":
             raise InvalidInputError("Too long.", field="message_id")
-        return await record(one, state=state, reason=reason)
+        return await record(one, state=state, **how)
 
     monkeypatch.setattr(bench.ledger, "record", picky)
     await bench.admit(message(1), message(2))

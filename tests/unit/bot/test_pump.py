@@ -73,6 +73,7 @@ class Bench:
             catchup=CatchUp(self.channel, self.ledger, inbound, self.clock, max_age_s=43_200),
             online=self.online,
             acknowledged=self._acknowledged,
+            paired=lambda phone, lid: None,
             restore=self._restore,
         )
 

@@ -12,7 +12,7 @@ import pytest
 from flowhq.bot import outbound as outbound_module
 from flowhq.bot import tenant as tenant_module
 from flowhq.bot.lifecycle import Event, Lifecycle, State
-from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
+from flowhq.bot.ratelimit import ReplyBudget
 from flowhq.bot.tenant import TenantParts, TenantRunner
 from flowhq.config import LimitSettings, SupervisorSettings
 from flowhq.errors import ChannelRestartError, LoginRequiredError, StoreRefusedError
@@ -27,10 +27,9 @@ from flowhq.model import (
 )
 from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import EPOCH, FakeClock, settle, until
+from tests.fakes.guards import NO_LIMITS, guards
 from tests.fakes.ledger import TENANT, FakeLedger, FakeStatusBook
 from tests.fakes.responder import FakeResponder
-
-NO_LIMITS = ReplyBudget(tenant_replies=100_000, contact_replies=100_000)
 
 
 class SlowlyClosing(FakeChannel):
@@ -71,7 +70,7 @@ class Bench:
         self.lifecycle = Lifecycle(
             TENANT, self.book, desired=DesiredState.RUNNING, paired=True, paused=False
         )
-        self.limits = ReplyLimits(budget, monotonic=self.clock.monotonic)
+        self.guards = guards(self.clock, budget=budget)
         self.settings = LimitSettings(chat_queue=chat_queue, pace_ms=pace_ms)
         self.runner: TenantRunner
         self.task: asyncio.Task[None]
@@ -84,7 +83,7 @@ class Bench:
                 ledger=self.ledger,
                 lifecycle=self.lifecycle,
                 responder=lambda: self.responder,
-                reply_limits=self.limits,
+                guards=self.guards,
                 clock=self.clock,
                 limits=self.settings,
                 supervision=SupervisorSettings(),

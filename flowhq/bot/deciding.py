@@ -1,0 +1,145 @@
+"""What becomes of one recorded message: decided under its row's lock, from what the view offers.
+
+Nothing here waits or stores: the decision is stored whole by the caller, or not at all, and is
+taken anew when it was not.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from flowhq.bot.loops import LoopBreaker
+from flowhq.bot.ownnumbers import OwnNumbers
+from flowhq.bot.ratelimit import Admission, Limit, ReplyLimits
+from flowhq.clock import Clock
+from flowhq.model import ConversationView, Decision, InboundMessage, Outcome, Reply, Trail
+
+
+class Responder(Protocol):
+    """Message to replies, pure: bot/responder.py today, the flow engine beside it.
+
+    It keeps silent itself where a person took over (``paused_until``): a contact's word to stop
+    counts even then.
+    """
+
+    def respond(
+        self, message: InboundMessage, view: ConversationView, *, now: datetime
+    ) -> Decision: ...
+
+    def slow_down(self, view: ConversationView) -> Reply:
+        """The one notice of an episode in which answers are held back."""
+        ...
+
+    def please_wait(self) -> Reply:
+        """The one notice for a chat whose messages come faster than they can be answered."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What keeps the bot from answering too much: it outlives one run of the tenant.
+
+    ``mute_s``: for how long a chat is muted in which two bots answer each other.
+    """
+
+    limits: ReplyLimits
+    loops: LoopBreaker
+    own_numbers: OwnNumbers
+    mute_s: float
+
+
+@dataclass(slots=True)
+class Step:
+    """One message's step over all its attempts: the verdict on its answer, and when it fell."""
+
+    limit: tuple[Limit, datetime] | None = None
+    muted: bool = False
+
+
+class Deciding:
+    """The rules around the responder, in their order: pause, age, our own numbers, mute, loop,
+    limits."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        guards: Guards,
+        *,
+        responder: Callable[[], Responder],
+        paused: Callable[[], bool],
+        max_age_s: float,
+    ) -> None:
+        self._clock = clock
+        self._guards = guards
+        self._responder = responder
+        self._paused = paused
+        self._max_age = timedelta(seconds=max_age_s)
+        self.counts: Counter[str] = Counter()
+
+    def decide(self, step: Step, message: InboundMessage, view: ConversationView) -> Decision:
+        """The decision with its trail; ``step`` keeps what holds for every attempt."""
+        now = self._clock.now()
+        step.muted = False
+        why_not = self._refusal(message, view, now)
+        if why_not:
+            return Decision(Outcome.SKIPPED, why_not, trail=_trail(view, now))
+        decision = self._responder().respond(message, view, now=now)
+        trail = replace(_trail(view, now), open=decision.trail.open, intent=decision.reason)
+        decision = replace(decision, trail=trail)
+        if view.muted_until is not None and now < view.muted_until:
+            decision = _silent(decision, "loop")
+        elif decision.replies and self._is_loop(message, view, decision):
+            step.muted = True
+            decision = replace(_silent(decision, "loop"), mute_s=self._guards.mute_s)
+        elif decision.replies:
+            decision = self._within_limits(step, decision, view)
+        self.counts[decision.outcome] += 1
+        return decision
+
+    def _refusal(self, message: InboundMessage, view: ConversationView, now: datetime) -> str:
+        if self._paused():
+            return "paused"
+        if not view.requeued and now - message.at > self._max_age:
+            return "too_old"
+        if self._guards.own_numbers.wrote(message, phone=view.phone):
+            return "fleet"
+        return ""
+
+    def _is_loop(self, message: InboundMessage, view: ConversationView, decision: Decision) -> bool:
+        said = [reply.text for reply in decision.replies]
+        return self._guards.loops.is_loop(view.chat_key, message.message_id, message.text, said)
+
+    def _within_limits(self, step: Step, decision: Decision, view: ConversationView) -> Decision:
+        """One token an answer, however many messages it takes and however often it is tried."""
+        if step.limit is None:
+            step.limit = self._guards.limits.admit(view.chat_key), self._clock.now()
+        limit, since = step.limit
+        trail = replace(
+            decision.trail, limit=limit.admission, limit_scope=limit.scope, wait_s=limit.wait_s
+        )
+        if limit.admission is Admission.NOW:
+            return replace(decision, trail=trail)
+        notice = (self._responder().slow_down(view),) if limit.first_of_episode else ()
+        if limit.admission is Admission.REFUSED:
+            return Decision(
+                Outcome.SKIPPED,
+                f"{limit.scope}_limit",
+                replies=notice,
+                opted_out=decision.opted_out,
+                trail=trail,
+            )
+        due = since + timedelta(seconds=limit.wait_s)
+        later = tuple(replace(reply, not_before=due) for reply in decision.replies)
+        return replace(decision, replies=notice + later, trail=trail)
+
+
+def _silent(decision: Decision, reason: str) -> Decision:
+    """Nothing is said and nothing remembered, but a contact's word to stop counts."""
+    return Decision(Outcome.SKIPPED, reason, opted_out=decision.opted_out, trail=decision.trail)
+
+
+def _trail(view: ConversationView, now: datetime) -> Trail:
+    person = view.paused_until is not None and now < view.paused_until
+    return Trail(owner="person" if person else "bot")
