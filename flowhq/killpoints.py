@@ -113,7 +113,8 @@ class FusedLedger(PostgresLedger):
         recorded = await super().record(
             message, state=state, reason=reason, person_pause_s=person_pause_s
         )
-        self._fuse.reach(KillPoint.AFTER_INBOX)
+        if recorded.fresh:
+            self._fuse.reach(KillPoint.AFTER_INBOX)
         return recorded
 
     async def mark_sending(self, outbox_id: OutboxId) -> bool:

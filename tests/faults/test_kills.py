@@ -1,4 +1,4 @@
-"""kill -9 under load: nothing is lost, nothing answered twice, nothing out of order."""
+"""kill -9, at random times and at each named point: nothing lost, nothing twice, all in order."""
 
 import random
 from collections.abc import Iterator
@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from flowhq.killpoints import KillPoint
+from tests.acceptance.programs import Program, until
 from tests.faults.world import World, running, wait
 
-pytestmark = pytest.mark.timeout(300)
+SEED = 20261102
+CHAT = "255713100001@c.us"
+OUTBOX = "SELECT state::text FROM outbox WHERE to_jid = $1"
+INBOX = "SELECT state::text FROM inbox WHERE wa_message_id = $1"
+
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
@@ -18,19 +25,127 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
+@pytest.fixture(autouse=True)
+def well(world: World) -> Iterator[None]:
+    """Each test begins and ends with a daemon that runs and a platform that behaves."""
+    yield
+    quiet(world)
+    if world.daemon.program.exit_code is not None:
+        world.daemon.start()
+
+
 def test_a_daemon_killed_at_random_times_loses_nothing_and_answers_nothing_twice(
     world: World,
 ) -> None:
-    dice = random.Random(20261102)
-    world.peer.habits(delay_ms=5, duplicates=0.05, swaps=0.05, receipts=0.1)
-    world.peer.command("traffic", rate=60, chats=8)
-    for _ in range(6):
-        wait(dice.uniform(0.3, 2.0))
+    dice = random.Random(SEED)
+    load(world)
+    for _ in range(8):
+        wait(dice.uniform(0.0, 2.0))
         world.daemon.kill()
         world.daemon.start()
+    settle(world)
+    assert world.verdict().asked > 200
+
+
+def test_a_daemon_that_dies_at_one_point_after_the_other_does_no_harm(world: World) -> None:
+    dice = random.Random(SEED)
+    world.daemon.kill()
+    load(world)
+    for point in KillPoint:
+        world.daemon.launch(kill_point=f"{point}:{dice.randint(1, 20)}")
+        world.daemon.wait_until_dead()
+    world.daemon.start()
+    settle(world)
+
+
+def load(world: World) -> None:
+    world.peer.habits(delay_ms=10, duplicates=0.05, swaps=0.05, receipts=0.1)
+    world.peer.command("traffic", rate=60, chats=8)
+
+
+def quiet(world: World) -> None:
     world.peer.command("traffic", rate=0)
+    world.peer.habits(delay_ms=0, duplicates=0, swaps=0, receipts=0, send="ok")
+
+
+def settle(world: World) -> None:
+    quiet(world)
     world.wait_until_connected()
     world.wait_until_settled()
     verdict = world.verdict()
     assert verdict.clean, verdict
-    assert verdict.asked > 100
+
+
+@pytest.mark.parametrize(
+    ("point", "recorded", "planned", "handed_over"),
+    [
+        (KillPoint.AFTER_INBOX, "new", [], 0),
+        (KillPoint.IN_TRANSACTION, "new", [], 0),
+        (KillPoint.AFTER_SENDING, "done", ["sending"], 0),
+        (KillPoint.AFTER_SEND_BEFORE_ACK, "done", ["sending"], 1),
+        (KillPoint.AFTER_ACK, "done", ["sending"], 1),
+    ],
+)
+def test_what_a_point_leaves_behind_is_taken_up_and_sent_once(
+    world: World, point: KillPoint, recorded: str, planned: list[str], handed_over: int
+) -> None:
+    tenant = world.ids[0]
+    chat = f"2557132000{list(KillPoint).index(point):02}@c.us"
+    world.daemon.kill()
+    world.daemon.start(kill_point=point)
+    world.wait_until_attached()
+    before = world.peer.account(tenant)["sent"]
+
+    message_id = world.ask(tenant, chat, 7)
+
+    world.daemon.wait_until_dead()
+    assert [row["state"] for row in world.postgres.query(INBOX, message_id)] == [recorded]
+    assert [row["state"] for row in world.postgres.query(OUTBOX, chat)] == planned
+    assert world.peer.account(tenant)["sent"] - before == handed_over
+
+    world.daemon.start()
+    settle(world)
+    assert world.peer.account(tenant)["sent"] - before == 1
+    (row,) = world.postgres.query(OUTBOX, chat)
+    assert row["state"] in ("accepted", "delivered")
+
+
+@pytest.mark.parametrize("how", ["lose_ack", "hold"])
+def test_a_send_without_an_answer_is_looked_up_after_a_kill_and_not_repeated(
+    world: World, how: str
+) -> None:
+    tenant = world.ids[1]
+    chat = {"lose_ack": "255713300001@c.us", "hold": "255713300002@c.us"}[how]
+    before = world.peer.account(tenant)["sent"]
+    world.peer.habits(send=how)
+    world.ask(tenant, chat, 3)
+    until(
+        lambda: world.peer.account(tenant)["sent"] - before,
+        lambda count: count == 1,
+        "the page has it",
+    )
+    world.daemon.kill()
+    looked_up = world.peer.account(tenant)["looked_up"]
+    world.peer.habits(send="ok")
+    world.daemon.start()
+    until(
+        lambda: world.peer.account(tenant)["looked_up"],
+        lambda count: count > looked_up,
+        "the page is asked for it",
+    )
+    world.peer.command("release")
+    settle(world)
+    assert world.peer.account(tenant)["sent"] - before == 1
+
+
+def test_a_kill_point_is_refused_where_a_real_account_could_be_reached(
+    world: World, tmp_path: Path
+) -> None:
+    settings = world.daemon.settings | {
+        "FLOWHQ_WEB__URL": "https://web.whatsapp.com/",
+        "FLOWHQ_TEST_KILL_POINT": "after_inbox",
+    }
+    program = Program("refused", tmp_path, "flowhq", "run", **settings)
+    program.launch()
+    assert program.wait() == 78
+    assert "FLOWHQ_TEST_KILL_POINT makes the daemon kill itself" in program.output

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import orjson
@@ -20,7 +21,8 @@ from tests.acceptance.programs import LIMIT_S, START_LIMIT_S, Program, until
 from tests.faults.verdict import Ledger, Verdict, judge
 from tests.pg import run_apart
 
-ROOT = Path(__file__).parents[2]
+# Every program is made of the source that this file belongs to, installed or not.
+SOURCE = {"PYTHONPATH": str(Path(__file__).parents[2])}
 QUESTIONS = 20
 WORDS = ("zuhura", "bakari", "kichwe", "mwanzo", "pwani7", "tembea")
 
@@ -29,6 +31,7 @@ SETTINGS = {
     "FLOWHQ_LOGGING__LEVEL": "info",
     "FLOWHQ_LIMITS__SEND_TIMEOUT_S": "3",
     "FLOWHQ_LIMITS__CONTACT_WINDOW_S": "1",
+    "FLOWHQ_LIMITS__LOOP_REPLIES_PER_MINUTE": "0",
     "FLOWHQ_SUPERVISOR__STAGGER_S": "0",
     "FLOWHQ_SUPERVISOR__RESTARTS_MAX": "1000",
 }
@@ -49,7 +52,7 @@ class Peer:
         self.socket = home / "peer"
         self.journal = home / "journal"
         arguments = (str(self.socket), str(self.journal))
-        self.program = Program("peer", home, "tests.faults.peer", *arguments, PYTHONPATH=str(ROOT))
+        self.program = Program("peer", home, "tests.faults.peer", *arguments, **SOURCE)
 
     def start(self) -> None:
         self.program.launch()
@@ -129,25 +132,53 @@ class Postgres:
         return asyncio.run(_query(self.url, sql, *values))
 
 
+class SlowWay:
+    """The way to PostgreSQL through a process that delays and loses."""
+
+    def __init__(self, home: Path, postgres: Postgres) -> None:
+        self._socket = home / "way" / ".s.PGSQL.5432"
+        self._habits = home / "way" / "habits"
+        self._postgres = postgres
+        server = postgres.socket_dir / self._socket.name
+        arguments = (str(self._socket), str(server), str(self._habits))
+        self.program = Program("proxy", home, "tests.faults.proxy", *arguments, **SOURCE)
+
+    @property
+    def url(self) -> str:
+        there, here = quote(str(self._postgres.socket_dir)), quote(str(self._socket.parent))
+        return self._postgres.url.replace(there, here)
+
+    def start(self) -> None:
+        self._socket.parent.mkdir()
+        self.program.launch()
+        until(self._socket.exists, bool, "the proxy listens", limit_s=START_LIMIT_S)
+
+    def habits(self, **habits: float) -> None:
+        """From the next moment on; what is not named is as it should be."""
+        part = self._habits.with_suffix(".part")
+        part.write_bytes(orjson.dumps(habits))
+        part.rename(self._habits)
+
+
 class World:
-    """All of it: ``daemon`` runs on ``postgres`` and talks to ``peer``. ``root``: whose source the
-    daemon is made of."""
+    """All of it: ``daemon`` runs on ``postgres`` and talks to ``peer``. ``slow_way``: a proxy
+    stands before PostgreSQL."""
 
     def __init__(
-        self, home: Path, *, shops: int = 3, postgres: Postgres | None = None, **settings: str
+        self, home: Path, *, shops: int = 3, slow_way: bool = False, **settings: str
     ) -> None:
         self.home = home
-        self.postgres = postgres or Postgres(home)
+        self.postgres = Postgres(home)
+        self.way = SlowWay(home, self.postgres) if slow_way else None
         self.peer = Peer(home)
         self.clock = home / "clock"
         self.clock.write_text("0")
         more = {
-            "FLOWHQ_DATABASE__URL": self.postgres.url,
+            "FLOWHQ_DATABASE__URL": self.way.url if self.way else self.postgres.url,
             "FLOWHQ_TEST_PEER": str(self.peer.socket),
             "FLOWHQ_TEST_CLOCK": str(self.clock),
-            "PYTHONPATH": str(ROOT),
         }
-        self.daemon = PeerDaemon(home, **{**SETTINGS, **more, **settings})
+        self.daemon = PeerDaemon(home, **(SETTINGS | SOURCE | more | settings))
         self._shops = shops
         self.tenants: dict[str, str] = {}
         """Each tenant's word by its id."""
@@ -159,6 +190,8 @@ class World:
     def start(self) -> None:
         """Everything runs, and every tenant is connected."""
         self.postgres.start()
+        if self.way is not None:
+            self.way.start()
         self.peer.start()
         self.daemon.start()
         for number in range(self._shops):
@@ -168,6 +201,8 @@ class World:
     def end(self) -> None:
         self.daemon.program.end()
         self.peer.program.end()
+        if self.way is not None:
+            self.way.program.end()
         self.postgres.end()
 
     def add_shop(self, number: int) -> str:
@@ -258,12 +293,14 @@ class PeerDaemon(Daemon):
         self.program = Program("daemon", home, "tests.faults.fake_daemon", **self.settings)
 
     def start(self, *, kill_point: str = "") -> None:
-        """Return when the API answers, or at once with a kill point: it may die before."""
-        self.program.settings = dict(self.settings)
-        if not kill_point:
-            super().start()
-            return
-        self.program.settings["FLOWHQ_TEST_KILL_POINT"] = kill_point
+        """Return when the API answers; with a kill point it will die of it later."""
+        armed = {"FLOWHQ_TEST_KILL_POINT": kill_point} if kill_point else {}
+        self.program.settings = self.settings | armed
+        super().start()
+
+    def launch(self, *, kill_point: str) -> None:
+        """Start it without waiting: it may die of its kill point before it answers."""
+        self.program.settings = self.settings | {"FLOWHQ_TEST_KILL_POINT": kill_point}
         self.program.launch()
 
     def kill(self) -> None:
