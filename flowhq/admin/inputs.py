@@ -168,6 +168,18 @@ def read_tenant_id(request: web.Request) -> TenantId:
     return TenantId(UUID(text))
 
 
+def read_path_id(request: web.Request, name: str) -> UUID:
+    """A further id in the path, by its name there."""
+    text = request.match_info[name]
+    if not _UUID.fullmatch(text):
+        raise ProblemError(
+            NOT_FOUND,
+            f"There is no {name} with this id.",
+            errors=[FieldError(name, f"is not the id of a {name}.")],
+        )
+    return UUID(text)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` Did you mean x?`` or nothing, to be added to a sentence."""
     close = difflib.get_close_matches(word[:FIELD_MAX].lower(), list(known), n=1)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from flowhq.clock import Clock
 from flowhq.config import AdminSettings
+from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.logs import LogPage
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
@@ -102,6 +104,16 @@ class Store(Protocol):
         self, tenant_id: TenantId, *, limit: int, before: str | None
     ) -> EventPage:
         """Newest first."""
+        ...
+
+    async def list_chats(
+        self, tenant_id: TenantId, *, silence: Silence | None, limit: int, after: str | None
+    ) -> ChatPage:
+        """Newest first."""
+        ...
+
+    async def resume_chat(self, tenant_id: TenantId, chat_id: UUID) -> ChatRow:
+        """Ends the bot's silence in a chat; NotFoundError without such a chat."""
         ...
 
 

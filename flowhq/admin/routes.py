@@ -4,6 +4,7 @@ From the table come the handlers (`bind`), the validation of body and query, and
 document (openapi.py). An area module exports ``ROUTES``; app.py joins them.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from flowhq.model import TenantId
 BodyT = TypeVar("BodyT", bound=Input)
 QueryT = TypeVar("QueryT", bound=Query)
 TENANT_PATH = "{tenant_id}"
+PLACEHOLDER = re.compile(r"{(\w+)}")
 
 DEPS = web.AppKey("deps", AdminDeps)
 
@@ -73,7 +75,7 @@ def bind(app: web.Application, routes: Sequence[AnyRoute]) -> None:
     """Puts every route into the application's router, with HEAD beside each GET."""
     for route in routes:
         # Braces too: an id that cannot be one is told like one that does not exist.
-        resource = app.router.add_resource(route.path.replace(TENANT_PATH, "{tenant_id:[^/]+}"))
+        resource = app.router.add_resource(PLACEHOLDER.sub(r"{\1:[^/]+}", route.path))
         for method in (route.method, "HEAD") if route.method == "GET" else (route.method,):
             resource.add_route(method, _handler(route))
     app[TABLE] = {(route.method, route.path): route for route in routes}

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from flowhq.db import logs, sessions, states, tenants
+from flowhq.db import chats, logs, sessions, states, tenants
 from flowhq.db.pool import Database
 from flowhq.model import TenantId
 
@@ -48,3 +49,15 @@ class PostgresStore:
     ) -> states.EventPage:
         await self.fetch_tenant(tenant_id)
         return await states.fetch_events(self._database, tenant_id, limit=limit, before=before)
+
+    async def list_chats(
+        self, tenant_id: TenantId, *, silence: chats.Silence | None, limit: int, after: str | None
+    ) -> chats.ChatPage:
+        await self.fetch_tenant(tenant_id)
+        return await chats.list_chats(
+            self._database, tenant_id, silence=silence, limit=limit, after=after
+        )
+
+    async def resume_chat(self, tenant_id: TenantId, chat_id: UUID) -> chats.ChatRow:
+        await self.fetch_tenant(tenant_id)
+        return await chats.resume_chat(self._database, tenant_id, chat_id, actor="admin")

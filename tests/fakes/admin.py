@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.logs import LogPage, LogRow
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
@@ -111,6 +112,16 @@ class FakeStore:
     ) -> EventPage:
         await self.fetch_tenant(tenant_id)
         return EventPage(*_page([], limit, before, "before"))
+
+    async def list_chats(
+        self, tenant_id: TenantId, *, silence: Silence | None, limit: int, after: str | None
+    ) -> ChatPage:
+        await self.fetch_tenant(tenant_id)
+        return ChatPage(*_page([], limit, after, "after"))
+
+    async def resume_chat(self, tenant_id: TenantId, chat_id: UUID) -> ChatRow:
+        await self.fetch_tenant(tenant_id)
+        raise NotFoundError(f"There is no chat {chat_id}.")
 
     def _fail(self) -> None:
         if self.failure is not None:

@@ -11,6 +11,7 @@ import pytest
 
 from flowhq.admin import problems
 from flowhq.admin.app import ROUTES
+from flowhq.admin.chats import ChatView
 from flowhq.admin.logs import EventView, LogView
 from flowhq.admin.openapi import document, problems_of
 from flowhq.admin.tenants import ChangeTenant, CreateTenant, TenantView
@@ -67,7 +68,9 @@ def test_the_docs_have_every_problem_with_its_status() -> None:
     assert sorted(documented) == sorted((kind.name, str(kind.status)) for kind in problems.KINDS)
 
 
-@pytest.mark.parametrize("model", [CreateTenant, TenantView, WorkerView, LogView, EventView])
+@pytest.mark.parametrize(
+    "model", [CreateTenant, TenantView, WorkerView, LogView, EventView, ChatView]
+)
 def test_the_docs_have_every_field(model: Any) -> None:
     for name in model.model_fields:
         assert f"`{name}`" in API or f'"{name}"' in API, name
