@@ -13,7 +13,7 @@ from flowhq.bot.inbound import CHAT, Inbound, judge
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.retry import until_stored
 from flowhq.clock import Clock
-from flowhq.model import ChatHead, InboundMessage, InboxState, Jid
+from flowhq.model import ChatHead, InboundMessage, InboxState, Jid, MessageKind
 
 log = structlog.get_logger(__name__)
 
@@ -97,12 +97,15 @@ class CatchUp:
                 if why_not:
                     state, reason = InboxState.SKIPPED, why_not
                 why_not = why_not or "backlog"
-            elif message.from_me and not why_not and await self._by_a_person(message):
+            elif not why_not and await self._by_a_person(message):
                 why_not = "answered"
             sorted_out.append((message, state, reason))
         return sorted_out[::-1]
 
     async def _by_a_person(self, message: InboundMessage) -> bool:
-        """An outgoing message that the outbox does not know was typed on the phone."""
+        """An outgoing message that the outbox does not know was typed on the phone. A reaction
+        answers nothing."""
+        if not message.from_me or message.kind is MessageKind.REACTION:
+            return False
         ours = await until_stored(self._clock, lambda: self._ledger.known_own(message.message_id))
         return ours is None
