@@ -283,7 +283,8 @@ class Supervisor:
     async def _attempt(self, slot: _Slot) -> Exception:
         try:
             slot.runner = await self._desk.open(slot.lifecycle)
-            await slot.runner.run()
+            # In a task of its own, since a task group leaves its cancellations on its task.
+            await asyncio.create_task(slot.runner.run())
         except FlowHQError as error:
             return error
         except Exception as error:

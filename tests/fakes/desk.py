@@ -21,7 +21,8 @@ class FakeRunner:
         self.lifecycle = lifecycle
         self.drains = 0
         self.cancelled = False
-        self.closed = False
+        self.closed = True
+        """Nothing of it is open: before it runs, and after."""
         self.drained = asyncio.Event()
         """A drain waits for it."""
         self.drained.set()
@@ -34,10 +35,11 @@ class FakeRunner:
         self._fate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
+        self.closed = False
         try:
             if self._connects:
                 await self.connect()
-            await asyncio.shield(self._fate)
+            await self._work()
         except asyncio.CancelledError:
             self.cancelled = True
             if self.swallows_cancel:
@@ -45,6 +47,17 @@ class FakeRunner:
             raise
         finally:
             await self._close()
+
+    async def _work(self) -> None:
+        """In a task group like the real one, which may leave traces on the task that runs it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._meet_its_fate())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _meet_its_fate(self) -> None:
+        await asyncio.shield(self._fate)
 
     async def connect(self) -> None:
         self.lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
