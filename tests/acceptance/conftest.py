@@ -17,10 +17,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Adds the end of each program's output to the report of a failure."""
     report = yield
-    if report.failed:
-        for value in getattr(item, "funcargs", {}).values():
-            for program in _programs(value):
-                report.sections.append((f"end of {program.name}.log", program.tail))
+    if report.failed and report.when == "call":
+        used = [_programs(value) for value in getattr(item, "funcargs", {}).values()]
+        for program in {id(program): program for group in used for program in group}.values():
+            report.sections.append((f"end of {program.name}.log", program.tail))
     return report
 
 
@@ -40,13 +40,13 @@ def _programs(value: Any) -> list[Program]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the module's programs keep everything."""
+    """Where the module's daemon keeps everything."""
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
-def simulator(home: Path) -> Iterator[Simulator]:
-    simulator = Simulator(home)
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    simulator = Simulator(tmp_path_factory.mktemp("phones"))
     try:
         simulator.start()
         yield simulator

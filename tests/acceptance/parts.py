@@ -27,16 +27,21 @@ from tests.acceptance.programs import (
 PASSWORD = "ndege-wawili-mtini"
 HASH = hash_password(PASSWORD)
 
+# What the simulator tells when a pairing was lost, or made anew.
+CODE_SHOWN = ("ref", "paired", "device_removed")
+
 # Nothing is held back, and what supervision waits for takes seconds instead of minutes. A probe
 # still has time to answer on a busy machine.
 SETTINGS = {
     "FLOWHQ_LOGGING__FORMAT": "json",
     "FLOWHQ_LOGGING__LEVEL": "debug",
     "FLOWHQ_LIMITS__REPLIES_PER_MINUTE": "6000",
+    "FLOWHQ_LIMITS__LOOP_REPLIES_PER_MINUTE": "0",
     "FLOWHQ_LIMITS__CONTACT_REPLIES": "6000",
     "FLOWHQ_LIMITS__PACE_MS": "0",
     "FLOWHQ_SUPERVISOR__HEARTBEAT_S": "1",
-    "FLOWHQ_SUPERVISOR__PROBE_S": "2",
+    "FLOWHQ_SUPERVISOR__PROBE_S": "1",
+    "FLOWHQ_SUPERVISOR__PROBE_MISSES": "2",
     "FLOWHQ_SUPERVISOR__PROBE_TIMEOUT_S": "5",
     "FLOWHQ_SUPERVISOR__BACKOFF_MIN_S": "0.2",
     "FLOWHQ_SUPERVISOR__BACKOFF_MAX_S": "2",
@@ -105,7 +110,8 @@ class Daemon:
         everything = self.processes()
         self.program.signal(number)
         code = self.program.wait()
-        assert left_after(everything, ORPHAN_LIMIT_S) == []
+        left = left_after([*everything, *naming(self.home)], ORPHAN_LIMIT_S)
+        assert not left, f"left after exit code {code}: {left}"
         return code
 
     def kill(self) -> None:
@@ -113,7 +119,8 @@ class Daemon:
         everything = self.processes()
         self.program.signal(signal.SIGKILL)
         self.program.wait()
-        assert left_after([*everything, *naming(self.home)], ORPHAN_LIMIT_S) == []
+        left = left_after([*everything, *naming(self.home)], ORPHAN_LIMIT_S)
+        assert not left, f"left after kill -9: {left}"
 
     def processes(self) -> list[psutil.Process]:
         """The daemon, its driver, every browser and the database server."""

@@ -111,6 +111,15 @@ class Shop:
         ]
         return items[::-1]
 
+    def wait_until_back(self, after: int, *, limit_s: float = LIMIT_S) -> None:
+        """Something happened after the first so many changes, and it is connected again."""
+        until(
+            lambda: [item["event"] for item in self.changes()[after:]],
+            lambda events: events[-1:] == ["ready"],
+            f"{self.word} is back",
+            limit_s=limit_s,
+        )
+
     def browser(self, kind: str = "") -> list[psutil.Process]:
         """Its browser's processes, or those of one kind such as ``renderer``."""
         return [

@@ -5,7 +5,6 @@ a place to stray to.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def questions_of(customer: str) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def shops(daemon: Daemon, simulator: Simulator) -> Iterator[list[Shop]]:
+def shops(daemon: Daemon, simulator: Simulator) -> list[Shop]:
     """All three, after 200 messages each, interleaved over tenants and chats."""
     shops = [Shop(daemon, simulator, word, phone).create() for word, phone in WORDS.items()]
     for shop in shops:
@@ -44,9 +43,7 @@ def shops(daemon: Daemon, simulator: Simulator) -> Iterator[list[Shop]]:
                 shop.ask(customer, questions_of(customer)[step])
     for shop in shops:
         shop.wait_for_replies(MESSAGES, limit_s=TRAFFIC_LIMIT_S)
-    yield shops
-    for shop in shops:
-        shop.verb("worker/stop")
+    return shops
 
 
 def test_every_message_has_one_reply_in_its_chat_and_in_order(shops: list[Shop]) -> None:
