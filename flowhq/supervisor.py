@@ -25,7 +25,7 @@ from flowhq.errors import (
     NotFoundError,
     WrongStateError,
 )
-from flowhq.model import DesiredState, Reason, TenantId, TenantSnapshot
+from flowhq.model import ChatKey, DesiredState, Reason, TenantId, TenantSnapshot
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,8 @@ class Runner(Protocol):
     async def drain(self) -> None: ...
 
     def depths(self) -> dict[str, int]: ...
+
+    def wake(self, chat_key: ChatKey) -> None: ...
 
 
 class Desk(Protocol):
@@ -132,6 +134,13 @@ class Supervisor:
 
     def snapshots(self) -> Mapping[TenantId, TenantSnapshot]:
         return {tenant_id: slot.lifecycle.snapshot for tenant_id, slot in self._slots.items()}
+
+    def wake(self, tenant_id: TenantId, chat_key: ChatKey) -> None:
+        """Work was put back for this chat: a running tenant looks after it now, another when it
+        starts."""
+        slot = self._slots.get(tenant_id)
+        if slot is not None and slot.runner is not None:
+            slot.runner.wake(chat_key)
 
     async def changed(self, tenant_id: TenantId, timeout_s: float) -> TenantSnapshot | None:
         """The snapshot after its next change, or the present one after ``timeout_s``."""

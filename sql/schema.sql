@@ -302,13 +302,14 @@ CREATE TYPE message_source AS ENUM ('live', 'catchup', 'webhook');
 -- new -> skipped    recorded without work to do (echo, paused, too old); the reason says why
 -- new -> retry      a step failed; again at next_at, after 2, 10, 60 and 300 s
 -- retry -> dead     the fifth attempt failed
+-- dead -> new       a person asked for it again
 CREATE TYPE inbox_state AS ENUM ('new', 'retry', 'done', 'skipped', 'dead');
 
 -- Declared in the order of proof: greatest(old, new) never goes back, and an ack beats a guess.
 -- planned     decided, not begun; also: refused once and to be tried again at next_at
 -- sending     committed before the page is called: after a crash it may be out or not
 -- unknown     the call ended without an answer: look it up, never repeat blindly
--- dead        given up; a person is told
+-- dead        given up; a person may ask for it again: unknown, or planned if it was never begun
 -- cancelled   taken back before it was begun, or instead of sending it once more
 -- accepted    the server has it (ack 1)
 -- delivered   ack 2, read ack 3
@@ -338,6 +339,8 @@ CREATE TABLE inbox (
     done_at timestamptz,
     digest bytea,                     -- of kind, text and content: what a duplicate must have too
     differed_at timestamptz,          -- a duplicate had not; the first content stays
+    trail jsonb,                      -- what the step looked at (flowhq.model.Trail)
+    requeued_at timestamptz,          -- a person asked for it again after it was given up
     CONSTRAINT inbox_pkey PRIMARY KEY (tenant_id, from_me, wa_message_id),
     CONSTRAINT inbox_tenant_id_fkey
         FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
@@ -348,6 +351,8 @@ CREATE INDEX inbox_waiting_idx ON inbox (tenant_id, ord) WHERE state IN ('new', 
 -- serves: refilling one chat's lane (inbox.WAITING_IN_CHAT)
 CREATE INDEX inbox_waiting_chat_idx ON inbox (tenant_id, chat_key, ord)
     WHERE state IN ('new', 'retry');
+-- serves: what was given up, the newest first (deadletters.LIST_DEAD)
+CREATE INDEX inbox_dead_idx ON inbox (tenant_id, log_at, log_id) WHERE state = 'dead';
 
 -- Every message to send, planned once: (cause, part) is why and which, client_id the id it is sent
 -- under, however often. cause: the inbound id, timer:<run>:<node>, api:<request> ...
@@ -372,6 +377,9 @@ CREATE TABLE outbox (
     log_at timestamptz NOT NULL,
     reason text NOT NULL DEFAULT '',  -- why it was taken back, or is not to be sent once more
     done_at timestamptz,              -- when it was given up or taken back
+    accepted_at timestamptz,          -- when each proof was first seen
+    delivered_at timestamptz,
+    read_at timestamptz,
     CONSTRAINT outbox_pkey PRIMARY KEY (id),
     CONSTRAINT outbox_cause_part_key UNIQUE (tenant_id, cause, part),
     CONSTRAINT outbox_client_id_key UNIQUE (tenant_id, client_id),
@@ -382,6 +390,8 @@ CREATE TABLE outbox (
 -- serves: what is not settled, oldest first (outbox.UNSETTLED)
 CREATE INDEX outbox_unsettled_idx ON outbox (tenant_id, id)
     WHERE state IN ('planned', 'sending', 'unknown');
+-- serves: what was given up, the newest first (deadletters.LIST_DEAD)
+CREATE INDEX outbox_dead_idx ON outbox (tenant_id, log_at, log_id) WHERE state = 'dead';
 
 -- Every jid under which a chat was seen: @lid and @c.us of one person lead to one chat.
 CREATE TABLE chat_aliases (

@@ -12,11 +12,13 @@ from uuid import UUID
 from flowhq.clock import Clock
 from flowhq.config import AdminSettings
 from flowhq.db.chats import ChatPage, ChatRow, Silence
+from flowhq.db.deadletters import DeadPage
 from flowhq.db.logs import LogPage
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
+from flowhq.db.stories import Story
 from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
-from flowhq.model import TenantId, TenantSnapshot
+from flowhq.model import ChatKey, TenantId, TenantSnapshot
 
 
 class Fleet(Protocol):
@@ -56,6 +58,10 @@ class Fleet(Protocol):
 
     async def reload(self, tenant_id: TenantId) -> None:
         """The configuration changed: it holds from the next message on."""
+        ...
+
+    def wake(self, tenant_id: TenantId, chat_key: ChatKey) -> None:
+        """Work was put back for this chat; a tenant that runs looks after it at once."""
         ...
 
     async def changed(self, tenant_id: TenantId, timeout_s: float) -> TenantSnapshot | None:
@@ -110,6 +116,19 @@ class Store(Protocol):
         self, tenant_id: TenantId, *, silence: Silence | None, limit: int, after: str | None
     ) -> ChatPage:
         """Newest first."""
+        ...
+
+    async def list_dead(self, tenant_id: TenantId, *, limit: int, after: str | None) -> DeadPage:
+        """What was given up, newest first."""
+        ...
+
+    async def fetch_story(self, tenant_id: TenantId, reference: str) -> Story:
+        """One message by the platform's id or the ledger's; NotFoundError without one."""
+        ...
+
+    async def requeue(self, tenant_id: TenantId, reference: str) -> tuple[Story, ChatKey]:
+        """Put a dead message back: its story, and the chat to wake. WrongStateError if it is not
+        dead."""
         ...
 
     async def resume_chat(self, tenant_id: TenantId, chat_id: UUID) -> ChatRow:

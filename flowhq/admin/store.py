@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from flowhq.db import chats, logs, sessions, states, tenants
+from flowhq.db import chats, deadletters, logs, sessions, states, stories, tenants
 from flowhq.db.pool import Database
-from flowhq.model import TenantId
+from flowhq.model import ChatKey, TenantId
 
 
 class PostgresStore:
@@ -61,3 +61,17 @@ class PostgresStore:
     async def resume_chat(self, tenant_id: TenantId, chat_id: UUID) -> chats.ChatRow:
         await self.fetch_tenant(tenant_id)
         return await chats.resume_chat(self._database, tenant_id, chat_id, actor="admin")
+
+    async def list_dead(
+        self, tenant_id: TenantId, *, limit: int, after: str | None
+    ) -> deadletters.DeadPage:
+        await self.fetch_tenant(tenant_id)
+        return await deadletters.list_dead(self._database, tenant_id, limit=limit, after=after)
+
+    async def fetch_story(self, tenant_id: TenantId, reference: str) -> stories.Story:
+        await self.fetch_tenant(tenant_id)
+        return await stories.fetch_story(self._database, tenant_id, reference)
+
+    async def requeue(self, tenant_id: TenantId, reference: str) -> tuple[stories.Story, ChatKey]:
+        await self.fetch_tenant(tenant_id)
+        return await deadletters.requeue(self._database, tenant_id, reference, actor="admin")

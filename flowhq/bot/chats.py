@@ -61,10 +61,7 @@ class Lanes(Generic[Item]):
 
     def put(self, chat: ChatKey, item: Item) -> Place:
         """Line the item up, or leave it to the database when the lane is full."""
-        lane = self._lanes.get(chat)
-        if lane is None:
-            lane = self._lanes[chat] = _Lane()
-            self._group.create_task(self._work(chat, lane), name=f"{self._name} {chat}")
+        lane = self._lane(chat)
         if not lane.behind and len(lane.items) < self._capacity:
             lane.items.append(item)
             return Place.IN_LINE
@@ -74,9 +71,22 @@ class Lanes(Generic[Item]):
         lane.told = True
         return Place.FULL
 
+    def wake(self, chat: ChatKey) -> None:
+        """Have the database read after what is in line: something waits there that nobody lined
+        up."""
+        lane = self._lane(chat)
+        lane.behind = lane.missed = True
+
     def depth(self) -> int:
         """Items in line over all chats, for status."""
         return sum(len(lane.items) for lane in self._lanes.values())
+
+    def _lane(self, chat: ChatKey) -> _Lane[Item]:
+        lane = self._lanes.get(chat)
+        if lane is None:
+            lane = self._lanes[chat] = _Lane()
+            self._group.create_task(self._work(chat, lane), name=f"{self._name} {chat}")
+        return lane
 
     async def _work(self, chat: ChatKey, lane: _Lane[Item]) -> None:
         while True:

@@ -92,6 +92,10 @@ class Outbound:
         for row in rows:
             self._lanes.put(row.chat_key, row)
 
+    def wake(self, chat: ChatKey) -> None:
+        """Look after what is unsettled in this chat again."""
+        self._lanes.wake(chat)
+
     def note_ack(self, ids: Sequence[MessageId]) -> None:
         """The page told of these own messages: whoever waits for one looks again."""
         for message_id in ids:

@@ -28,7 +28,7 @@ from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings, SupervisorSettings
 from flowhq.errors import ChannelError, FlowHQError, LoginRequiredError
-from flowhq.model import InboundMessage, InboxKey, OutboundMessage, Recorded, TenantId
+from flowhq.model import ChatKey, InboundMessage, InboxKey, OutboundMessage, Recorded, TenantId
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +88,11 @@ class TenantRunner:
         if self._stages is not None:
             await self._stages.outbound.drain()
 
+    def wake(self, chat_key: ChatKey) -> None:
+        """Look after what was put back for this chat; what does not run does so at its start."""
+        if self._stages is not None:
+            self._stages.wake(chat_key)
+
     def depths(self) -> dict[str, int]:
         """Waiting messages per stage, for status."""
         return self._stages.depths() if self._stages is not None else {}
@@ -107,6 +112,8 @@ class _Stages:
     def __init__(self, parts: TenantParts, group: asyncio.TaskGroup) -> None:
         self._parts = parts
         self._group = group
+        self._put_back: set[ChatKey] = set()
+        self._woken = asyncio.Event()
         clock, limits = parts.clock, parts.limits
         traces = Traces(clock)
         online = asyncio.Event()
@@ -159,6 +166,21 @@ class _Stages:
         group.create_task(pump.run(), name="pump")
         group.create_task(heartbeat.run(), name="heartbeat")
         group.create_task(self._courtesy.run(), name="courtesy")
+        group.create_task(self._look_again(), name="look again")
+
+    def wake(self, chat: ChatKey) -> None:
+        """Safe from any task: the lanes belong to the tenant's own."""
+        self._put_back.add(chat)
+        self._woken.set()
+
+    async def _look_again(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._put_back:
+                chat = self._put_back.pop()
+                self._lanes.wake(chat)
+                self.outbound.wake(chat)
 
     def depths(self) -> dict[str, int]:
         return {"answer": self._lanes.depth(), "send": self.outbound.depth()}

@@ -4,7 +4,7 @@ Functions on an open transaction of one tenant; ``db/ledger.py`` is their face.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from asyncpg import Record
@@ -55,14 +55,15 @@ FROM record_message(
 LOCK_STEP = """
 WITH step AS MATERIALIZED (
     SELECT tenant_id, from_me, wa_message_id, chat_key, wa_timestamp, source::text AS source,
-        payload
+        payload, requeued_at IS NOT NULL AS requeued
     FROM inbox
     WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3 AND state IN ('new', 'retry')
     FOR UPDATE
 )
 SELECT s.from_me, s.wa_message_id, s.chat_key, s.wa_timestamp, s.source, s.payload,
     c.id AS conversation_id, c.contact_id, c.bot_state, c.bot_paused_until, c.last_outgoing_at,
-    c.last_person_message_at, c.muted_until, coalesce(k.name, k.push_name, '') AS contact_name,
+    c.last_person_message_at, c.muted_until, s.requeued,
+    coalesce(k.name, k.push_name, '') AS contact_name,
     coalesce(k.phone_number, '') AS phone, k.opted_out_at IS NOT NULL AS opted_out
 FROM step s
 JOIN conversations c ON c.tenant_id = s.tenant_id AND c.chat_key = s.chat_key
@@ -74,7 +75,7 @@ FOR NO KEY UPDATE OF c, k
 SETTLE_STEP = """
 WITH marked AS (
     UPDATE inbox SET state = $4::text::inbox_state, reason = $5, payload = NULL, error = NULL,
-        next_at = NULL, done_at = now()
+        next_at = NULL, done_at = now(), trail = $10
     WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3
 ), remembered AS (
     UPDATE conversations SET bot_state = coalesce($7::jsonb, bot_state)
@@ -213,6 +214,7 @@ async def process(
         None if decision.bot_state is None else clean_json(decision.bot_state),
         row["contact_id"],
         decision.opted_out,
+        asdict(decision.trail),
     )
     if decision.mute_s > 0:
         for_s = timedelta(seconds=decision.mute_s)
@@ -288,4 +290,5 @@ def _view(row: Record) -> ConversationView:
         last_outgoing_at=row["last_outgoing_at"],
         last_person_at=row["last_person_message_at"],
         muted_until=row["muted_until"],
+        requeued=row["requeued"],
     )

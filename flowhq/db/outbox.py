@@ -113,7 +113,13 @@ FROM going
 # The states are declared in the order of proof: greatest() never goes back.
 MARK_ACCEPTED = """
 WITH accepted AS (
-    UPDATE outbox SET state = greatest(state, $3::text::outbox_state), error = NULL
+    UPDATE outbox SET
+        state = greatest(state, $3::text::outbox_state), error = NULL,
+        accepted_at = coalesce(accepted_at, now()),
+        delivered_at = coalesce(
+            delivered_at, CASE WHEN $3::text IN ('delivered', 'read') THEN now() END
+        ),
+        read_at = coalesce(read_at, CASE WHEN $3::text = 'read' THEN now() END)
     WHERE tenant_id = $1 AND id = $2
     RETURNING log_id, log_at
 )
@@ -147,7 +153,13 @@ FROM failed
 # itself is never searched by id, since that would open every day.
 ACKNOWLEDGE = """
 WITH ours AS (
-    UPDATE outbox SET state = greatest(state, coalesce($3::text::outbox_state, state))
+    UPDATE outbox SET
+        state = greatest(state, coalesce($3::text::outbox_state, state)),
+        accepted_at = coalesce(accepted_at, CASE WHEN $3::text IS NOT NULL THEN now() END),
+        delivered_at = coalesce(
+            delivered_at, CASE WHEN $3::text IN ('delivered', 'read') THEN now() END
+        ),
+        read_at = coalesce(read_at, CASE WHEN $3::text = 'read' THEN now() END)
     WHERE tenant_id = $1 AND client_id = ANY ($2::text[])
     RETURNING log_id, log_at
 ), acked AS (

@@ -8,9 +8,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from flowhq.db.chats import ChatPage, ChatRow, Silence
+from flowhq.db.deadletters import DeadPage
 from flowhq.db.logs import LogPage, LogRow
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
+from flowhq.db.stories import Story
 from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
 from flowhq.errors import (
     AlreadyExistsError,
@@ -20,6 +22,7 @@ from flowhq.errors import (
     WrongStateError,
 )
 from flowhq.model import (
+    ChatKey,
     DesiredState,
     Reason,
     SessionState,
@@ -119,6 +122,18 @@ class FakeStore:
         await self.fetch_tenant(tenant_id)
         return ChatPage(*_page([], limit, after, "after"))
 
+    async def list_dead(self, tenant_id: TenantId, *, limit: int, after: str | None) -> DeadPage:
+        await self.fetch_tenant(tenant_id)
+        return DeadPage(*_page([], limit, after, "after"))
+
+    async def fetch_story(self, tenant_id: TenantId, reference: str) -> Story:
+        await self.fetch_tenant(tenant_id)
+        raise NotFoundError("There is no such message.")
+
+    async def requeue(self, tenant_id: TenantId, reference: str) -> tuple[Story, ChatKey]:
+        await self.fetch_tenant(tenant_id)
+        raise NotFoundError("There is no such message.")
+
     async def resume_chat(self, tenant_id: TenantId, chat_id: UUID) -> ChatRow:
         await self.fetch_tenant(tenant_id)
         raise NotFoundError(f"There is no chat {chat_id}.")
@@ -165,6 +180,7 @@ class FakeFleet:
         self.calls: list[tuple[str, TenantId]] = []
         self.seen: dict[TenantId, TenantSnapshot] = {}
         self.refusal: FlowHQError | None = None
+        self.woken: list[tuple[TenantId, ChatKey]] = []
         self._news = asyncio.Event()
 
     def snapshot(self, tenant_id: TenantId) -> TenantSnapshot | None:
@@ -208,6 +224,9 @@ class FakeFleet:
 
     async def reload(self, tenant_id: TenantId) -> None:
         self.calls.append(("reload", tenant_id))
+
+    def wake(self, tenant_id: TenantId, chat_key: ChatKey) -> None:
+        self.woken.append((tenant_id, chat_key))
 
     async def changed(self, tenant_id: TenantId, timeout_s: float) -> TenantSnapshot | None:
         try:

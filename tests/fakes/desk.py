@@ -6,7 +6,7 @@ from uuid import UUID
 
 from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.clock import Clock
-from flowhq.model import DesiredState, TenantId
+from flowhq.model import ChatKey, DesiredState, TenantId
 from tests.fakes.ledger import FakeStatusBook
 
 
@@ -20,6 +20,7 @@ class FakeRunner:
     def __init__(self, lifecycle: Lifecycle, clock: Clock, *, connects: bool) -> None:
         self.lifecycle = lifecycle
         self.drains = 0
+        self.woken: list[ChatKey] = []
         self.cancelled = False
         self.closed = True
         """Nothing of it is open: before it runs, and after."""
@@ -69,6 +70,9 @@ class FakeRunner:
 
     def depths(self) -> dict[str, int]:
         return {"answer": 1, "send": 2}
+
+    def wake(self, chat_key: ChatKey) -> None:
+        self.woken.append(chat_key)
 
     def fail(self, error: Exception) -> None:
         if not self._fate.done():

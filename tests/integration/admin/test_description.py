@@ -13,6 +13,14 @@ from flowhq.admin import problems
 from flowhq.admin.app import ROUTES
 from flowhq.admin.chats import ChatView
 from flowhq.admin.logs import EventView, LogView
+from flowhq.admin.messages import (
+    DeadView,
+    DecisionView,
+    LimitView,
+    MessageView,
+    ReceivedView,
+    ReplyView,
+)
 from flowhq.admin.openapi import document, problems_of
 from flowhq.admin.tenants import ChangeTenant, CreateTenant, TenantView
 from flowhq.admin.workers import WorkerView
@@ -69,7 +77,21 @@ def test_the_docs_have_every_problem_with_its_status() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [CreateTenant, TenantView, WorkerView, LogView, EventView, ChatView]
+    "model",
+    [
+        CreateTenant,
+        TenantView,
+        WorkerView,
+        LogView,
+        EventView,
+        ChatView,
+        DeadView,
+        MessageView,
+        ReceivedView,
+        DecisionView,
+        LimitView,
+        ReplyView,
+    ],
 )
 def test_the_docs_have_every_field(model: Any) -> None:
     for name in model.model_fields:
