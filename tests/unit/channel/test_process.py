@@ -22,6 +22,10 @@ async def leader() -> AsyncIterator[Process]:
     )
     assert started.stdout is not None
     await started.stdout.readline()
+    # The one that leaves the session does so after it was started.
+    async with asyncio.timeout(5):
+        while len([one for one in seen(started.pid) if one.session == started.pid]) != 3:
+            await asyncio.sleep(0.01)
     tree = seen(started.pid)
     yield started
     process.end(tree)
