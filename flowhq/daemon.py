@@ -6,7 +6,7 @@ order of shutdown, read from the bottom up.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,7 +26,7 @@ from flowhq.channel.web.host import BrowserHost
 from flowhq.channel.web.settings import WebSettings
 from flowhq.clock import Clock, SystemClock
 from flowhq.config import Config, is_loopback
-from flowhq.db import migrate, partitions
+from flowhq.db import accounting, migrate, partitions
 from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 # Partitions are made two weeks ahead; a missed day or ten do no harm.
 PARTITIONS_EVERY = timedelta(hours=12)
+ACCOUNTS_EVERY = timedelta(hours=1)
 
 
 def browser_host(config: Config, clock: Clock) -> ChannelHost:
@@ -113,8 +114,8 @@ async def _open(
     log.info("listening", url=f"http://{config.admin.host}:{server.port}")
     stack.push_async_callback(supervisor.close)
     await supervisor.open()
-    keep = asyncio.create_task(_keep_partitions(url, clock), name="partitions")
-    stack.push_async_callback(_end, keep)
+    _chore(stack, _keep_partitions(url, clock), "partitions")
+    _chore(stack, _tell_accounts(database, clock), "accounting")
     return supervisor
 
 
@@ -183,6 +184,35 @@ async def _watchdog(notifier: SystemdNotifier, supervisor: Supervisor) -> None:
         if interval_s is not None:
             notifier.alive()
         await asyncio.sleep(interval_s or 30.0)
+
+
+def _chore(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:
+    """A side task of the daemon: it ends with the stack, and a death of its own is told."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_chore_done)
+    stack.push_async_callback(_end, task)
+
+
+def _chore_done(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("chore ended", chore=task.get_name(), exc_info=task.exception())
+
+
+async def _tell_accounts(database: Database, clock: Clock) -> None:
+    """Each hour the hour's books: a line a tenant, which stands in its own log too, and one in
+    all."""
+    while True:
+        await clock.sleep(ACCOUNTS_EVERY.total_seconds())
+        try:
+            books = await accounting.fetch_accounts(database, clock.now() - ACCOUNTS_EVERY)
+        except (StoreUnavailableError, StoreRefusedError) as error:
+            log.error("no accounts of this hour", why=str(error))
+            continue
+        for tenant_id, account in books.tenants.items():
+            if account.received or account.wanted_s:
+                log.info("account", tenant_id=str(tenant_id), **accounting.figures(account))
+        total = accounting.figures(books.total())
+        log.info("account of all", tenants=len(books.tenants), **total)
 
 
 async def _keep_partitions(url: str, clock: Clock) -> None:

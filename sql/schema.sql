@@ -179,6 +179,43 @@ CREATE TABLE tenant_events (
 -- serves: a tenant's history, newest first (states.FETCH_EVENTS)
 CREATE INDEX tenant_events_tenant_id_idx ON tenant_events (tenant_id, id);
 
+-- wanted      from the wish to run to the wish to stop
+-- connected   from a connection to its last proof: each heartbeat moves until_at on
+CREATE TYPE span_kind AS ENUM ('wanted', 'connected');
+
+-- Since when and for how long: the time connected against the time wanted. A crash costs the time
+-- since the last heartbeat.
+CREATE TABLE tenant_spans (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    tenant_id uuid NOT NULL,
+    kind span_kind NOT NULL,
+    began_at timestamptz NOT NULL DEFAULT now(),
+    until_at timestamptz,             -- NULL: wanted still
+    CONSTRAINT tenant_spans_pkey PRIMARY KEY (id),
+    CONSTRAINT tenant_spans_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
+);
+-- serves: the span that goes on (sessions.TOUCH, states.SAVE, keep_wanted), and the sums
+-- (accounting.SPANS)
+CREATE INDEX tenant_spans_tenant_id_idx ON tenant_spans (tenant_id, kind, began_at);
+
+CREATE FUNCTION keep_wanted() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.desired_state = 'RUNNING' THEN
+        INSERT INTO tenant_spans (tenant_id, kind) VALUES (NEW.id, 'wanted');
+    ELSE
+        UPDATE tenant_spans SET until_at = now()
+        WHERE tenant_id = NEW.id AND kind = 'wanted' AND until_at IS NULL;
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tenants_wanted AFTER UPDATE OF desired_state ON tenants
+    FOR EACH ROW WHEN (OLD.desired_state <> NEW.desired_state) EXECUTE FUNCTION keep_wanted();
+CREATE TRIGGER tenants_wanted_at_once AFTER INSERT ON tenants
+    FOR EACH ROW WHEN (NEW.desired_state = 'RUNNING') EXECUTE FUNCTION keep_wanted();
+
 -- == Who wrote, in which chat, and what ===========================================================
 
 -- As the original: IN from a customer, OUT from the bot or from a person at the phone.
@@ -351,6 +388,8 @@ CREATE INDEX inbox_waiting_idx ON inbox (tenant_id, ord) WHERE state IN ('new', 
 -- serves: refilling one chat's lane (inbox.WAITING_IN_CHAT)
 CREATE INDEX inbox_waiting_chat_idx ON inbox (tenant_id, chat_key, ord)
     WHERE state IN ('new', 'retry');
+-- serves: what came since a time, by what became of it (accounting.SEEN)
+CREATE INDEX inbox_created_at_idx ON inbox (tenant_id, created_at) WHERE NOT from_me;
 -- serves: what was given up, the newest first (deadletters.LIST_DEAD)
 CREATE INDEX inbox_dead_idx ON inbox (tenant_id, log_at, log_id) WHERE state = 'dead';
 
@@ -390,6 +429,8 @@ CREATE TABLE outbox (
 -- serves: what is not settled, oldest first (outbox.UNSETTLED)
 CREATE INDEX outbox_unsettled_idx ON outbox (tenant_id, id)
     WHERE state IN ('planned', 'sending', 'unknown');
+-- serves: what was planned since a time, by what became of it (accounting.REPLIES)
+CREATE INDEX outbox_planned_at_idx ON outbox (tenant_id, planned_at);
 -- serves: what was given up, the newest first (deadletters.LIST_DEAD)
 CREATE INDEX outbox_dead_idx ON outbox (tenant_id, log_at, log_id) WHERE state = 'dead';
 
@@ -805,7 +846,7 @@ BEGIN
     FOREACH v_table IN ARRAY ARRAY[
         'tenants', 'tenant_configs', 'whatsapp_sessions', 'worker_processes', 'tenant_events',
         'contacts', 'conversations', 'message_logs', 'inbox', 'outbox', 'chat_aliases',
-        'chat_cursors'
+        'chat_cursors', 'tenant_spans'
     ] LOOP
         v_column := CASE v_table WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END;
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', v_table);
@@ -841,11 +882,14 @@ CREATE POLICY ops_read ON inbox FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 CREATE POLICY ops_read ON outbox FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
+CREATE POLICY ops_read ON tenant_spans FOR SELECT TO flowhq_ops
+    USING ((SELECT current_user = 'flowhq_ops'));
 
-GRANT SELECT ON tenants, tenant_configs, worker_processes, tenant_events TO flowhq_ops;
+GRANT SELECT ON tenants, tenant_configs, worker_processes, tenant_events, tenant_spans
+    TO flowhq_ops;
 GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid, own_lid)
     ON whatsapp_sessions TO flowhq_ops;
-GRANT SELECT (tenant_id, state, ord, created_at) ON inbox TO flowhq_ops;
+GRANT SELECT (tenant_id, from_me, source, state, reason, ord, created_at) ON inbox TO flowhq_ops;
 GRANT SELECT (tenant_id, state, id, planned_at) ON outbox TO flowhq_ops;
 
 CREATE VIEW ops_tenants AS
@@ -887,6 +931,19 @@ SELECT t.id AS tenant_id, t.phone_number, s.own_jid, s.own_lid
 FROM tenants t
 LEFT JOIN whatsapp_sessions s ON s.tenant_id = t.id;
 
+-- What came in and what was planned, by when and by what became of it.
+CREATE VIEW ops_seen AS
+SELECT t.id AS tenant_id, i.source, i.state, i.reason, i.created_at
+FROM tenants t JOIN inbox i ON i.tenant_id = t.id AND NOT i.from_me;
+
+CREATE VIEW ops_replies AS
+SELECT t.id AS tenant_id, o.state, o.planned_at
+FROM tenants t JOIN outbox o ON o.tenant_id = t.id;
+
+CREATE VIEW ops_spans AS
+SELECT s.tenant_id, s.kind, s.began_at, s.until_at
+FROM tenant_spans s;
+
 -- A new owner must be able to create in the schema, for the moment of the change only.
 DO $$
 DECLARE
@@ -899,6 +956,9 @@ BEGIN
     ALTER VIEW ops_events OWNER TO flowhq_ops;
     ALTER VIEW ops_backlog OWNER TO flowhq_ops;
     ALTER VIEW ops_numbers OWNER TO flowhq_ops;
+    ALTER VIEW ops_seen OWNER TO flowhq_ops;
+    ALTER VIEW ops_replies OWNER TO flowhq_ops;
+    ALTER VIEW ops_spans OWNER TO flowhq_ops;
     IF v_lend THEN
         EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM flowhq_ops', current_schema());
     END IF;

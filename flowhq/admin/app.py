@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
-from flowhq.admin import chats, health, logs, messages, pairing, tenants, workers
+from flowhq.admin import accounting, chats, health, logs, messages, pairing, tenants, workers
 from flowhq.admin.auth import Authenticator
 from flowhq.admin.inputs import BODY_MAX_BYTES, NoBody, NoQuery
 from flowhq.admin.middleware import AUTHENTICATOR, MIDDLEWARES, add_headers
@@ -42,6 +42,7 @@ ROUTES: Sequence[AnyRoute] = (
     *logs.ROUTES,
     *chats.ROUTES,
     *messages.ROUTES,
+    *accounting.ROUTES,
     Route(
         "GET",
         "/openapi.json",

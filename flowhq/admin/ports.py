@@ -11,6 +11,7 @@ from uuid import UUID
 
 from flowhq.clock import Clock
 from flowhq.config import AdminSettings
+from flowhq.db.accounting import Books
 from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.deadletters import DeadPage
 from flowhq.db.logs import LogPage
@@ -130,6 +131,10 @@ class Store(Protocol):
         """Put a dead message back: its story, and the chat to wake. WrongStateError if it is not
         dead."""
         ...
+
+    async def fetch_account(self, tenant_id: TenantId, since: datetime) -> Books: ...
+
+    async def fetch_accounts(self, since: datetime) -> Books: ...
 
     async def resume_chat(self, tenant_id: TenantId, chat_id: UUID) -> ChatRow:
         """Ends the bot's silence in a chat; NotFoundError without such a chat."""

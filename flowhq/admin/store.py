@@ -1,10 +1,11 @@
 """The API's store on PostgreSQL: the database's functions, gathered under one object."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from flowhq.db import chats, deadletters, logs, sessions, states, stories, tenants
+from flowhq.db import accounting, chats, deadletters, logs, sessions, states, stories, tenants
 from flowhq.db.pool import Database
 from flowhq.model import ChatKey, TenantId
 
@@ -75,3 +76,10 @@ class PostgresStore:
     async def requeue(self, tenant_id: TenantId, reference: str) -> tuple[stories.Story, ChatKey]:
         await self.fetch_tenant(tenant_id)
         return await deadletters.requeue(self._database, tenant_id, reference, actor="admin")
+
+    async def fetch_account(self, tenant_id: TenantId, since: datetime) -> accounting.Books:
+        await self.fetch_tenant(tenant_id)
+        return await accounting.fetch_account(self._database, tenant_id, since)
+
+    async def fetch_accounts(self, since: datetime) -> accounting.Books:
+        return await accounting.fetch_accounts(self._database, since)

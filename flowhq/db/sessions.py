@@ -32,7 +32,19 @@ UPDATE whatsapp_sessions SET
 WHERE tenant_id = $1
 """
 
-TOUCH = "UPDATE whatsapp_sessions SET last_seen_at = now() WHERE tenant_id = $1 RETURNING now()"
+# The proof also counts: the time connected goes on to now.
+TOUCH = """
+WITH seen AS (
+    UPDATE whatsapp_sessions SET last_seen_at = now() WHERE tenant_id = $1 RETURNING state
+), counted AS (
+    UPDATE tenant_spans SET until_at = now()
+    WHERE (SELECT state FROM seen) = 'CONNECTED' AND tenant_id = $1 AND id = (
+        SELECT id FROM tenant_spans WHERE tenant_id = $1 AND kind = 'connected'
+        ORDER BY began_at DESC LIMIT 1
+    )
+)
+SELECT now() FROM seen
+"""
 
 FETCH_SESSION = """
 SELECT state::text AS state, last_qr, last_qr_text, last_qr_expires_at, last_seen_at, paired_at,

@@ -18,10 +18,26 @@ from flowhq.model import (
 )
 
 # One statement, so that the history and the rows cannot differ. A code on show is cleared when
-# the session leaves QR_READY: whoever reads it later could not use it.
+# the session leaves QR_READY: whoever reads it later could not use it. A connection that ends in
+# order counts to its end, one that just was no more (a crash, a hang) to its last heartbeat; no
+# heartbeat is further apart than the two minutes after which a worker is stale.
 SAVE = """
 WITH before AS (
-    SELECT id, status, reason FROM tenants WHERE id = $1 FOR NO KEY UPDATE
+    SELECT id, status, reason, (
+        SELECT state FROM whatsapp_sessions WHERE tenant_id = $1
+    ) = 'CONNECTED' AS connected
+    FROM tenants WHERE id = $1 FOR NO KEY UPDATE
+), began AS (
+    INSERT INTO tenant_spans (tenant_id, kind, until_at)
+    SELECT b.id, 'connected', now() FROM before b
+    WHERE $7 = 'CONNECTED' AND NOT coalesce(b.connected, false)
+), ended AS (
+    UPDATE tenant_spans SET until_at = least(now(), until_at + interval '2 minutes')
+    WHERE $7 <> 'CONNECTED' AND $10 IN ('lost', 'logged_out', 'conflict', 'stop', 'shutdown')
+        AND (SELECT connected FROM before) AND tenant_id = $1 AND id = (
+            SELECT id FROM tenant_spans WHERE tenant_id = $1 AND kind = 'connected'
+            ORDER BY began_at DESC LIMIT 1
+        )
 ), tenant AS (
     UPDATE tenants SET status = $2::text::tenant_status, reason = $3, detail = $4,
         desired_state = $5::text::desired_state,

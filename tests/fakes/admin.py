@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from flowhq.db.accounting import Account, Books
 from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.deadletters import DeadPage
 from flowhq.db.logs import LogPage, LogRow
@@ -133,6 +134,14 @@ class FakeStore:
     async def requeue(self, tenant_id: TenantId, reference: str) -> tuple[Story, ChatKey]:
         await self.fetch_tenant(tenant_id)
         raise NotFoundError("There is no such message.")
+
+    async def fetch_account(self, tenant_id: TenantId, since: datetime) -> Books:
+        await self.fetch_tenant(tenant_id)
+        return Books(since, datetime.now(UTC), {tenant_id: Account()})
+
+    async def fetch_accounts(self, since: datetime) -> Books:
+        self._fail()
+        return Books(since, datetime.now(UTC), {tenant_id: Account() for tenant_id in self.tenants})
 
     async def resume_chat(self, tenant_id: TenantId, chat_id: UUID) -> ChatRow:
         await self.fetch_tenant(tenant_id)

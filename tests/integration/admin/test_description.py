@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flowhq.admin import problems
+from flowhq.admin.accounting import RepliesView, TenantAccountView, TotalAccountView
 from flowhq.admin.app import ROUTES
 from flowhq.admin.chats import ChatView
 from flowhq.admin.logs import EventView, LogView
@@ -91,6 +92,9 @@ def test_the_docs_have_every_problem_with_its_status() -> None:
         DecisionView,
         LimitView,
         ReplyView,
+        RepliesView,
+        TenantAccountView,
+        TotalAccountView,
     ],
 )
 def test_the_docs_have_every_field(model: Any) -> None:

@@ -28,6 +28,7 @@ TABLES = [
     "outbox",
     "chat_aliases",
     "chat_cursors",
+    "tenant_spans",
 ]
 
 INSERT_EVENT = """
@@ -35,6 +36,9 @@ INSERT INTO tenant_events
     (tenant_id, from_status, to_status, session, worker, reason, event, actor)
 VALUES ($1, 'NEW', 'ACTIVE', 'CONNECTED', 'RUNNING', 'CONNECTED', 'READY', 'test')
 """
+
+
+INSERT_SPAN = "INSERT INTO tenant_spans (tenant_id, kind) VALUES ($1, 'wanted')"
 
 
 def owner_of(table: str) -> str:
@@ -51,6 +55,7 @@ async def furnished(shop: Shop, other_shop: Shop) -> tuple[Shop, Shop]:
         await one.ledger.mark_accepted(row.outbox_id, Ack.SERVER)
         async with one.database.tenant(one.tenant_id) as tx:
             await tx.execute(INSERT_EVENT, one.tenant_id)
+            await tx.execute(INSERT_SPAN, one.tenant_id)
     return shop, other_shop
 
 

@@ -243,7 +243,7 @@ async def test_a_deleted_tenant_leaves_no_row_behind(
                 f"SELECT DISTINCT tenant_id FROM {table['name']}"  # noqa: S608
             )
             assert {row["tenant_id"] for row in owners} == {other_shop.tenant_id}, table["name"]
-    assert len(tables) == 11
+    assert len(tables) == 12
 
 
 # -- states --------------------------------------------------------------------------------------
