@@ -93,15 +93,21 @@ def parts_of(daemon: Daemon, shops: list[Shop]) -> dict[str, list[psutil.Process
     for process in daemon.processes():
         if process.pid in taken:
             continue
-        name = process.name()
-        part = "driver" if name == "node" else "postgres" if name == "postgres" else None
-        if part is None:
-            part = "daemon" if process.pid == daemon.program.pid else "browsers"
+        part = part_of(process, daemon)
         if part == "browsers":
             browsers.append(process)
         else:
             parts[part].append(process)
     return {**parts, "browsers": running(browsers)}
+
+
+def part_of(process: psutil.Process, daemon: Daemon) -> str:
+    if process.pid == daemon.program.pid:
+        return "daemon"
+    if process.name() == "postgres":
+        return "postgres"
+    # Node calls its process by its main thread's name.
+    return "driver" if "playwright/driver/" in " ".join(process.cmdline()) else "browsers"
 
 
 def pss_of(process: psutil.Process) -> int:
