@@ -24,7 +24,7 @@ async def leader() -> AsyncIterator[Process]:
     await started.stdout.readline()
     # The one that leaves the session does so after it was started.
     async with asyncio.timeout(5):
-        while len([one for one in seen(started.pid) if one.session == started.pid]) != 3:
+        while len([one for one in seen(started.pid) if one.session == started.pid]) != 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     tree = seen(started.pid)
     yield started
