@@ -70,15 +70,15 @@ async def run(config: Config, surroundings: Surroundings | None = None) -> int:
             starting.cancel()
             await asyncio.wait({starting})
             return ExitCode.OK
-        supervisor = starting.result()
-        await _serve(supervisor, signals)
+        supervisor, server = starting.result()
+        await _serve(supervisor, server, signals)
     log.info("stopped")
     return ExitCode.OK
 
 
 async def _open(
     config: Config, around: Surroundings, stack: AsyncExitStack, log_handle: logs.LogHandle
-) -> Supervisor:
+) -> tuple[Supervisor, AdminServer]:
     """Open every part; what is open already is closed by the stack, whatever happens."""
     clock = around.clock
     host, make_ledger = _outer_parts(config, around)
@@ -116,7 +116,7 @@ async def _open(
     await supervisor.open()
     _chore(stack, _keep_partitions(url, clock), "partitions")
     _chore(stack, _tell_accounts(database, clock), "accounting")
-    return supervisor
+    return supervisor, server
 
 
 def _outer_parts(config: Config, around: Surroundings) -> tuple[ChannelHost, MakeLedger]:
@@ -129,7 +129,7 @@ def _outer_parts(config: Config, around: Surroundings) -> tuple[ChannelHost, Mak
     return killpoints.FusedHost(host, fuse), partial(killpoints.FusedLedger, fuse=fuse)
 
 
-async def _serve(supervisor: Supervisor, signals: Signals) -> None:
+async def _serve(supervisor: Supervisor, server: AdminServer, signals: Signals) -> None:
     """Tell systemd, wait for the signal to stop; a second one ends the draining."""
     notifier = SystemdNotifier()
     notifier.ready()
@@ -137,6 +137,7 @@ async def _serve(supervisor: Supervisor, signals: Signals) -> None:
     await signals.stop.wait()
     log.info("stopping")
     notifier.stopping()
+    server.tell_stopping()
     await _end(beat)
     closing = asyncio.create_task(supervisor.close(), name="close")
     hurried = asyncio.create_task(signals.hurry.wait(), name="hurry")

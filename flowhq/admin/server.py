@@ -47,9 +47,13 @@ class AdminServer:
         """The port really listened on, which the system chose if port 0 was asked for."""
         return int(self._runner.addresses[0][1])
 
+    def tell_stopping(self) -> None:
+        """Not ready from now on: health says so, long polls are answered at once."""
+        self._app[CLOSING].set()
+
     async def close(self) -> None:
         """Takes no new requests, answers long polls at once, waits for the rest. Safe twice."""
-        self._app[CLOSING].set()
+        self.tell_stopping()
         await asyncio.shield(self._runner.cleanup())
 
 
