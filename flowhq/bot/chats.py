@@ -75,7 +75,8 @@ class Lanes(Generic[Item]):
         """Have the database read after what is in line: something waits there that nobody lined
         up."""
         lane = self._lane(chat)
-        lane.behind = lane.missed = True
+        # Nothing was too much for it: what comes meanwhile is read with the rest, and no word of it.
+        lane.behind = lane.missed = lane.told = True
 
     def depth(self) -> int:
         """Items in line over all chats, for status."""

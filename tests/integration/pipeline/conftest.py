@@ -1,7 +1,7 @@
 """One tenant from the channel to the database: a scripted channel, everything else is real."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.db.tenants import NewTenant, create_tenant
 from flowhq.model import (
+    ChatHead,
     ConversationView,
     Decision,
     DesiredState,
@@ -51,6 +52,19 @@ class Echo(FakeResponder):
         return super().respond(message, view, now=now)
 
 
+class Watched(FakeChannel):
+    """Counts how often its chats were asked for: what shows up afterwards is live."""
+
+    def __init__(self) -> None:
+        super().__init__(buffer=20_000)
+        self.asked = 0
+
+    async def chats(self) -> Sequence[ChatHead]:
+        found = await super().chats()
+        self.asked += 1
+        return found
+
+
 class Pipeline:
     """A tenant that can be run, stopped and looked into. ``settings`` hold from the next run."""
 
@@ -59,7 +73,7 @@ class Pipeline:
         self.database = database
         self.clock = SystemClock()
         self.ledger = PostgresLedger(database, tenant_id, key)
-        self.channel = FakeChannel(buffer=20_000)
+        self.channel = Watched()
         self.responder = Echo()
         self.guards = guards(self.clock)
         self.settings = QUICK
@@ -89,15 +103,17 @@ class Pipeline:
                 supervision=SupervisorSettings(),
             )
         )
-        opened = self.channel.opened
+        opened, asked = self.channel.opened, self.channel.asked
         self.task = asyncio.create_task(self.runner.run())
         await until(lambda: self.channel.opened > opened)
         self.channel.ready()
+        await until(lambda: self.channel.asked > asked)
         try:
             yield
         finally:
             self.task.cancel()
             await asyncio.wait({self.task})
+            await self.channel.close()
         assert self.task.cancelled(), self.task.exception()
 
     def receive(self, text: str, *, ago_s: float = 0.0, **more: Any) -> InboundMessage:
