@@ -145,8 +145,10 @@ def _read_password() -> str:
     """The first line of standard input; asked for without echo on a terminal."""
     if sys.stdin.isatty():
         return getpass.getpass("Password: ")
+    # Bytes: in the locale C the text stream lets through what is no text, for a later step to fail.
+    line = sys.stdin.buffer.readline(4 * MAX_CHARS + 2)
     try:
-        return sys.stdin.readline(MAX_CHARS + 2).rstrip("\r\n")
+        return line.decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise InvalidInputError("The password is not UTF-8 text.", field="password") from None
 

@@ -18,6 +18,6 @@ def hash_password(password: str) -> str:
         raise InvalidInputError(
             f"The password must have {MIN_CHARS} to {MAX_CHARS} characters.",
             field="password",
-            next_step="For example: head -c 18 /dev/urandom | base64 | flowhq-daemon hash-password",
+            next_step="A good one: what `head -c 18 /dev/urandom | base64` prints.",
         )
     return PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1).hash(password)
