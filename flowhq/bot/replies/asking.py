@@ -14,7 +14,7 @@ from flowhq.bot.replies.dialogues import (
     reference,
     summary,
 )
-from flowhq.bot.replies.readers import QUESTIONS, Missed, Refused, Taken, Turned
+from flowhq.bot.replies.readers import LISTS, QUESTIONS, Missed, Refused, Taken, Turned
 from flowhq.bot.replies.state import Listing, Underway
 from flowhq.bot.replies.topics import (
     OFFERS,
@@ -139,6 +139,8 @@ def _interrupted(scene: Scene, underway: Underway) -> Turn | None:
         if hit.payload in DIALOGUES and hit.payload != underway.name:
             return start(scene, hit.payload)
         text = _told(scene, hit.payload) if hit.payload in QUESTIONS else ""
+        if text and hit.payload in OFFERS and _shows_list(scene, underway):
+            return replace(_asked(scene, underway), intent=hit.payload)
         if text:
             return replace(_asked(scene, underway, text), intent=hit.payload)
     index = own_question(scene)
@@ -146,6 +148,13 @@ def _interrupted(scene: Scene, underway: Underway) -> Turn | None:
         return None
     text = scene.answers.question(index)
     return replace(_asked(scene, underway, text), intent="faq_answer")
+
+
+def _shows_list(scene: Scene, underway: Underway) -> bool:
+    """Whether our own question is the very list that was asked for."""
+    step = DIALOGUES[underway.name].steps[0]
+    listed = LISTS.get(step.kind) == scene.business.offering and underway.step == step.name
+    return listed and named_item(scene) is None
 
 
 def _told(scene: Scene, intent: str) -> str:

@@ -75,7 +75,8 @@ def _person_asked(scene: Scene) -> Turn | None:
     if scene.said.whole("person", "person_word"):
         return person(scene)
     if not in_dialogue and scene.said.has("person"):
-        return person(scene)
+        # Asked already: "call me at noon" is the message that we asked for.
+        return _left(scene) if scene.state.handoff is Handoff.OPEN else person(scene)
     offered = scene.state.unknowns >= OFFER_PERSON_AFTER and not in_dialogue
     return person(scene) if offered and scene.said.whole("yes") else None
 
@@ -160,10 +161,16 @@ def _item_named(scene: Scene) -> Turn | None:
     return listed(scene, unsure[0]) if unsure else None
 
 
+def _left(scene: Scene) -> Turn:
+    """The customer's message for a person is acknowledged, once."""
+    text = scene.answers.say("person.noted")
+    return scene.answer(text, "message_left", handoff=Handoff.NOTED)
+
+
 def _not_understood(scene: Scene) -> Turn:
     answers, state = scene.answers, scene.state
     if state.handoff is Handoff.OPEN:
-        return scene.answer(answers.say("person.noted"), "message_left", handoff=Handoff.NOTED)
+        return _left(scene)
     if state.handoff is Handoff.NOTED:
         return scene.silence(UNANSWERED)
     if state.fresh:

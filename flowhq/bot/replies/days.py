@@ -11,7 +11,8 @@ from flowhq.model import Language
 
 TODAY = frozenset({"leo", "today", "tonight"})
 TOMORROW = frozenset({"kesho", "tomorrow", "tomorow", "tmrw"})
-AFTER_TOMORROW = ("keshokutwa", "kesho kutwa", "day after tomorrow", "mtondo")
+AFTER_TOMORROW = ("keshokutwa", "kesho kutwa", "day after tomorrow")
+YESTERDAY = frozenset({"jana", "yesterday"})
 SWAHILI_TIMES = ("alfajiri", "asubuhi", "adhuhuri", "mchana", "jioni", "usiku", "sasa", "wowote")
 ENGLISH_TIMES = ("morning", "noon", "midday", "afternoon", "evening", "night", "now", "anytime")
 TIME_WORDS = frozenset(SWAHILI_TIMES + ENGLISH_TIMES)
@@ -55,6 +56,8 @@ def find_day(text: str, words: Words, *, today: date) -> date | None:
     if month is not None:
         days = [match for word in words.loose if (match := DAY_NUMBER.fullmatch(word))]
         return _on(today, int(days[0][1]), month + 1, None) if days else None
+    if said & YESTERDAY:
+        return today - timedelta(days=1)
     return _numeric(TIME_SAID.sub(" ", text[:200]), today)
 
 

@@ -190,12 +190,24 @@ def _read_day(step: Step, underway: Underway, said: Said, answers: Answers) -> R
         return Missed("")
     found = _day(said, answers)
     if found is None:
-        mentioned = said.mentions_topic()
-        return Missed("") if mentioned else _read_text(step, underway, said, answers)
+        return _read_free_day(step, underway, said, answers)
     refusal = _why_not(found, answers)
     if refusal:
         return Refused(refusal)
     return Taken({step.name: date_words(found, answers.catalogue.language), **_time(said)})
+
+
+def _read_free_day(step: Step, underway: Underway, said: Said, answers: Answers) -> Read:
+    """A day in the customer's own words, such as next week; a bare number or date is none."""
+    if said.mentions_topic():
+        return Missed("")
+    if not _has_letters(said) or said.vocabulary.number(said.words) is not None:
+        return Missed(answers.say("complaint.day"))
+    return _read_text(step, underway, said, answers)
+
+
+def _has_letters(said: Said) -> bool:
+    return any(char.isalpha() for char in said.text)
 
 
 def _day(said: Said, answers: Answers) -> date | None:
@@ -225,6 +237,9 @@ def _read_text(step: Step, underway: Underway, said: Said, answers: Answers) -> 
 
 
 def _read_time(step: Step, underway: Underway, said: Said, answers: Answers) -> Read:
+    another = _another_day(step, said, answers)
+    if another is not None:
+        return another
     names_time = (
         find_time(said.text) is not None
         or any(char.isdigit() for char in said.text)
@@ -235,11 +250,31 @@ def _read_time(step: Step, underway: Underway, said: Said, answers: Answers) -> 
     return _own_words(step, said, answers)
 
 
+def _another_day(step: Step, said: Said, answers: Answers) -> Read | None:
+    """A day where the time was asked for: the customer changes the day, perhaps both.
+
+    Digits alone are a time, such as "10-11", unless a stroke makes them a date.
+    """
+    if find_time(said.text) is not None or not (_has_letters(said) or "/" in said.text):
+        return None
+    found = None if _asks(said, answers) else _day(said, answers)
+    if found is None:
+        return None
+    refusal = _why_not(found, answers)
+    if refusal:
+        return Refused(refusal)
+    taken = {"day": date_words(found, answers.catalogue.language)}
+    if not any(word in TIME_WORDS for word in said.words.loose):
+        return Taken(taken)
+    own = _own_words(step, said, answers)
+    return Taken({**taken, **own.answers}) if isinstance(own, Taken) else own
+
+
 def _read_name(step: Step, underway: Underway, said: Said, answers: Answers) -> Read:
     sentence = len(said.words.loose) >= SENTENCE_WORDS and said.mentions_topic()
     if sentence or _asks(said, answers) or said.whole("yes", "no"):
         return Missed("")
-    if not any(char.isalpha() for char in said.text):
+    if not _has_letters(said):
         return Missed(answers.say("complaint.empty"))
     return _own_words(step, said, answers)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from flowhq.bot.profile import Product
 from flowhq.bot.replies.answers import Answers, paragraphs
 from flowhq.bot.replies.state import Handoff, Listing, ListKind
 from flowhq.bot.replies.turns import Scene, Turn
@@ -71,7 +72,9 @@ def item_details(scene: Scene, kind: ListKind, index: int) -> Turn:
     template, how = scene.business.template, ""
     if kind is ListKind.SERVICES and template is TemplateType.BOOKING:
         how = scene.answers.say("item.book", number=index + 1)
-    if kind is ListKind.PRODUCTS and template is TemplateType.ECOMMERCE:
+    item = scene.business.items(kind)[index]
+    sold_out = isinstance(item, Product) and not item.available
+    if kind is ListKind.PRODUCTS and template is TemplateType.ECOMMERCE and not sold_out:
         how = scene.answers.say("item.order", number=index + 1)
     text = paragraphs(scene.answers.item(kind, index), how, scene.answers.say("hint.menu"))
     return scene.answer(text, "item", listing=Listing(kind))

@@ -176,6 +176,52 @@ def test_a_question_in_a_dialogue_is_answered_and_then_asked_again(
     assert customer.state["dialogue"] == open_step
 
 
+@pytest.mark.parametrize("day", ["5", "namba 3", "31/2", "25-13"])
+def test_a_number_that_is_no_date_is_no_day(day: str) -> None:
+    customer = customer_of()
+    customer.says("weka miadi ya kusuka")
+    assert "Tafadhali andika siku" in customer.hears(day)
+
+
+@pytest.mark.parametrize(
+    ("said", "day", "time"),
+    [
+        ("4/12", "Ijumaa, 4 Desemba", None),
+        ("samahani, jumamosi", "Jumamosi, 28 Novemba", None),
+        ("jumamosi jioni", "Jumamosi, 28 Novemba", "jumamosi jioni"),
+        ("10-11", "Jumanne, 24 Novemba", "10-11"),
+        ("kesho saa 5 asubuhi", "Jumanne, 24 Novemba", "kesho saa 5 asubuhi"),
+    ],
+)
+def test_the_day_can_be_changed_where_the_time_is_asked(
+    said: str, day: str, time: str | None
+) -> None:
+    customer = customer_of()
+    for text in ("weka miadi ya kusuka", "kesho", said):
+        customer.says(text)
+    answers = customer.state["dialogue"]["answers"]
+    assert (answers["day"], answers.get("time")) == (day, time)
+
+
+def test_a_list_is_not_told_twice_in_one_message() -> None:
+    customer = customer_of()
+    customer.says("weka miadi")
+    assert customer.hears("naomba bei zenu").count("1. ") == 1
+
+
+def test_what_is_sold_out_is_not_offered_for_ordering() -> None:
+    customer = customer_of("duka", "ECOMMERCE")
+    sold_out = customer.hears("viatu bei gani")
+    assert "kwa sasa hatuna" in sold_out
+    assert "kuagiza" not in sold_out
+
+
+def test_a_message_for_the_person_asked_for_may_ask_for_a_call() -> None:
+    customer = customer_of()
+    assert customer.says("mtu").reason == "handoff"
+    assert customer.says("naomba mnipigie saa sita, nipigieni").reason == "message_left"
+
+
 @pytest.mark.parametrize("name", ["Habari Salum Juma", "Tatu", "Salama Bei", "Neema"])
 def test_names_that_are_words_as_well_are_taken_as_names(name: str) -> None:
     customer = customer_of()
@@ -322,7 +368,7 @@ def test_an_overlong_answer_is_refused_and_nothing_of_it_is_cut() -> None:
     for text in ("nataka kununua kofia", "1"):
         customer.says(text)
     assert "zisizozidi 100" in customer.hears("Juma " * 30)
-    assert "Tukufikishie" in customer.hears("Juma")
+    assert "Tukuletee" in customer.hears("Juma")
 
 
 @pytest.mark.parametrize("quantity", ["0.5", "-3", "1001", "2 au 3", "99999999999"])
