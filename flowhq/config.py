@@ -188,6 +188,7 @@ class SupervisorSettings(_Section):
     restarts_window_s: float = Field(1800, ge=60, le=86400)
     restarts_max: int = Field(10, ge=1, le=1000)
     healthy_reset_s: float = Field(600, ge=1, le=86400)
+    parked_probe_s: float = Field(3600, ge=60, le=604800)
 
     @field_validator("stale_s")
     @classmethod

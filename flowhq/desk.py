@@ -57,7 +57,7 @@ class ChannelHost(Protocol):
 
 @dataclass(slots=True)
 class _Bench:
-    """What outlives one attempt at a tenant, and what the present one uses."""
+    """What outlives one attempt at a tenant."""
 
     guards: Guards
     responder: Responder
@@ -157,15 +157,16 @@ class TenantDesk:
         self._log_files.forget_tenant(tenant_id)
 
     async def _set_up(self, tenant_id: TenantId) -> _Bench:
-        """Responder and channel anew; the guards stay, or a crash would give a fresh budget."""
+        """The responder anew. The guards stay, or a crash would give a fresh budget; the channel
+        stays, since the next attempt goes on with what the last one left open."""
         spec = await tenants.load_spec(self._database, tenant_id)
         self._own_numbers.learn(tenant_id, spec.phone_number.removeprefix("+"))
         responder = Responder(spec, self._catalogues)
-        channel = self._host.channel(tenant_id)
-        before = self._benches.get(tenant_id)
-        guards = before.guards if before is not None else self._guards()
-        bench = _Bench(guards, responder, channel)
-        self._benches[tenant_id] = bench
+        bench = self._benches.get(tenant_id)
+        if bench is None:
+            bench = _Bench(self._guards(), responder, self._host.channel(tenant_id))
+            self._benches[tenant_id] = bench
+        bench.responder = responder
         return bench
 
     def _guards(self) -> Guards:

@@ -31,6 +31,7 @@ from flowhq.model import (
     OutboundMessage,
     OutboxId,
     Recorded,
+    Rung,
     SendReceipt,
     TenantId,
 )
@@ -167,8 +168,8 @@ class _FusedChannel:
         self._fuse.reach(KillPoint.AFTER_ACK)
         return receipt
 
-    async def open(self) -> None:
-        await self._channel.open()
+    async def open(self, rung: Rung = Rung.BROWSER) -> None:
+        await self._channel.open(rung)
 
     async def close(self) -> None:
         await self._channel.close()

@@ -170,10 +170,20 @@ class Reason(StrEnum):
     CONFLICT = "CONFLICT"
     BLOCKED = "BLOCKED"
     STALE = "STALE"
+    SENDS_STUCK = "SENDS_STUCK"
+    PROFILE_CORRUPT = "PROFILE_CORRUPT"
     CRASH_LOOP = "CRASH_LOOP"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     MISCONFIGURED = "MISCONFIGURED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class Rung(IntEnum):
+    """How much of what a failed attempt left is thrown away; each includes those before it."""
+
+    RELOAD = 1  # the page's document
+    PAGE = 2  # the page
+    BROWSER = 3  # the browser; the profile is all that stays
 
 
 # -- tenants --------------------------------------------------------------------------------------

@@ -139,7 +139,10 @@ NEXT_ACTION: dict[Reason, str] = {
     Reason.CONFLICT: "WhatsApp Web is open elsewhere: close it there, then restart.",
     Reason.BLOCKED: "WhatsApp refuses this number or network: open WhatsApp on the phone.",
     Reason.STALE: _BY_ITSELF,
-    Reason.CRASH_LOOP: "It failed too often. See the tenant's log, then restart it.",
+    Reason.SENDS_STUCK: _BY_ITSELF,
+    Reason.PROFILE_CORRUPT: "Its browser profile is damaged: log the tenant out and scan again.",
+    Reason.CRASH_LOOP: "It failed too often and is tried again once an hour. See the tenant's log,"
+    " then restart it.",
     Reason.STORE_UNAVAILABLE: "Check PostgreSQL; it goes on by itself when it is back.",
     Reason.MISCONFIGURED: "Correct what the detail names, then restart.",
     Reason.INTERNAL_ERROR: _BY_ITSELF,

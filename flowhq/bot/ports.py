@@ -25,6 +25,7 @@ from flowhq.model import (
     OutboxId,
     Recorded,
     Reply,
+    Rung,
     SendReceipt,
     TenantId,
     TenantSnapshot,
@@ -38,9 +39,10 @@ class Channel(Protocol):
     time by the channel itself.
     """
 
-    async def open(self) -> None:
+    async def open(self, rung: Rung = Rung.BROWSER) -> None:
         """Start and hook the page; events flow from now on. LoginRequiredError,
-        MisconfiguredError and ChannelRestartError say what to do when it cannot."""
+        MisconfiguredError and ChannelRestartError say what to do when it cannot. What an earlier
+        opening left is used again as far as ``rung`` allows, and as far as it is of any use."""
         ...
 
     async def close(self) -> None:

@@ -28,7 +28,15 @@ from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings, SupervisorSettings
 from flowhq.errors import ChannelError, FlowHQError, LoginRequiredError
-from flowhq.model import ChatKey, InboundMessage, InboxKey, OutboundMessage, Recorded, TenantId
+from flowhq.model import (
+    ChatKey,
+    InboundMessage,
+    InboxKey,
+    OutboundMessage,
+    Recorded,
+    Rung,
+    TenantId,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -61,27 +69,29 @@ class TenantParts:
 
 
 class TenantRunner:
-    """Runs one tenant once; each attempt gets a new one."""
+    """Runs one tenant once; each attempt gets a new one. The channel is the tenant's own and
+    outlives it: whoever gives up the tenant calls ``close``."""
 
     def __init__(self, parts: TenantParts) -> None:
         self._parts = parts
         self._stages: _Stages | None = None
 
-    async def run(self) -> None:
-        """Until cancelled, or until a stage fails: then the error that tells why.
-
-        The channel is closed in every case: cleanly if it can, within CLOSE_S. A cancellation
-        during the closing waits for it.
-        """
+    async def run(self, rung: Rung = Rung.BROWSER) -> None:
+        """Until cancelled, or until a stage fails: then the error that tells why. ``rung``: how
+        much of what the attempt before it left open is not to be used again."""
         try:
-            await self._parts.channel.open()
+            await self._parts.channel.open(rung)
             async with asyncio.TaskGroup() as group:
                 self._stages = _Stages(self._parts, group)
         except BaseExceptionGroup as failures:
             raise _cause(failures) from failures
         finally:
             self._stages = None
-            await finish(self._close(), within_s=CLOSED_S)
+
+    async def close(self) -> None:
+        """The channel is closed: cleanly if it can, within CLOSE_S. A cancellation during the
+        closing waits for it."""
+        await finish(self._close(), within_s=CLOSED_S)
 
     async def drain(self) -> None:
         """Begin no new send; return when what was handed to the page is settled."""

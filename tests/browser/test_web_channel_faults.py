@@ -21,7 +21,7 @@ from flowhq.errors import (
     SendUnknownError,
 )
 from flowhq.events import ConnectionLost, LoggedOut, MessageSeen, QrShown, Ready
-from flowhq.model import MessageId, Reason
+from flowhq.model import MessageId, Reason, Rung
 from tests.browser.conftest import Simulator
 from tests.browser.web_tenant import (
     CHAT,
@@ -56,10 +56,10 @@ def reason_of(error: ChannelError) -> str:
     return error.reason
 
 
-async def comes_back(tenant: WebTenant) -> None:
+async def comes_back(tenant: WebTenant, rung: Rung = Rung.BROWSER) -> None:
     """Opened again, it is ready without a scan and hears its phone."""
     since = len(tenant.events)
-    await tenant.open()
+    await tenant.open(rung)
     await tenant.told(Ready, since=since)
     assert tenant.all_of(QrShown, since) == []
     await tenant.receive("Umerudi?")
@@ -92,9 +92,56 @@ async def test_a_crashed_renderer_ends_the_channel_and_its_browser_is_used_again
     assert reason_of(tenant.fault) == Reason.PAGE_CRASHED
     with pytest.raises(ChannelRestartError, match="crashed"):
         await tenant.channel.probe()
-    await comes_back(tenant)
+    await comes_back(tenant, Rung.RELOAD)
     assert tenant.browser() == browser
     assert len(tenant.page().context.pages) == 1
+
+
+@pytest.mark.parametrize("rung", Rung)
+async def test_a_rung_throws_away_what_it_says_and_no_more(tenant: WebTenant, rung: Rung) -> None:
+    browser, page = tenant.browser(), tenant.page()
+    document = await page.evaluate("() => performance.timeOrigin")
+
+    await comes_back(tenant, rung)
+
+    assert (tenant.browser() == browser) is (rung < Rung.BROWSER)
+    assert (tenant.page() is page) is (rung is Rung.RELOAD)
+    assert await tenant.page().evaluate("() => performance.timeOrigin") > document
+    assert len(tenant.page().context.pages) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_page_that_hangs_is_replaced_in_its_browser(
+    tenant: WebTenant, number: signal.Signals
+) -> None:
+    browser = tenant.browser()
+    renderers = process.renderers_of(browser)
+    for renderer in renderers:
+        os.kill(renderer.pid, number)
+    with pytest.raises(ChannelRestartError):
+        await tenant.channel.probe()
+
+    await comes_back(tenant, Rung.PAGE)
+
+    assert tenant.browser() == browser
+    assert [one for one in renderers if process.is_alive(one)] == []
+    assert len(tenant.page().context.pages) == 1
+
+
+async def test_a_page_that_cannot_be_reached_leaves_its_browser_to_the_next_attempt(
+    tenant: WebTenant,
+) -> None:
+    browser = tenant.browser()
+    await tenant.page().context.set_offline(True)
+    for _ in range(2):
+        with pytest.raises(ChannelRestartError) as unreached:
+            await tenant.channel.open(Rung.RELOAD)
+        assert reason_of(unreached.value) == Reason.CONNECTION_LOST
+        with pytest.raises(ChannelRestartError):
+            await tenant.channel.probe()
+    await tenant.page().context.set_offline(False)
+    await comes_back(tenant, Rung.RELOAD)
+    assert tenant.browser() == browser
 
 
 async def test_a_send_that_a_crash_interrupts_is_unknown(tenant: WebTenant) -> None:

@@ -27,6 +27,7 @@ from flowhq.model import (
     OutboundMessage,
     OutboxId,
     OutboxState,
+    Rung,
     TenantId,
 )
 from tests.browser.conftest import Simulator
@@ -90,9 +91,9 @@ class WebTenant:
         self.fault: ChannelError | None = None
         self._reader: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
+    async def open(self, rung: Rung = Rung.BROWSER) -> None:
         self.fault = None
-        await self.channel.open()
+        await self.channel.open(rung)
         self._reader = asyncio.create_task(self._read())
 
     async def close(self) -> None:

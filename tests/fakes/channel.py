@@ -22,6 +22,7 @@ from flowhq.model import (
     MessageKind,
     OutboundMessage,
     Reason,
+    Rung,
     SendReceipt,
     Source,
 )
@@ -64,6 +65,8 @@ class FakeChannel:
         self.killed = False
         self.qr_refreshes = 0
         self.opened = 0
+        self.rungs: list[Rung] = []
+        """How each opening was asked for."""
         self.health = Health(connected=True, mode="MAIN", detail="")
         self.document = 0
         self.store: dict[Jid, list[StoredMessage]] = {}
@@ -171,7 +174,8 @@ class FakeChannel:
 
     # -- Channel --------------------------------------------------------------------------------
 
-    async def open(self) -> None:
+    async def open(self, rung: Rung = Rung.BROWSER) -> None:
+        self.rungs.append(rung)
         error, self._open_error = self._open_error, None
         if error is not None:
             raise error

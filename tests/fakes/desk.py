@@ -6,7 +6,7 @@ from uuid import UUID
 
 from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.clock import Clock
-from flowhq.model import ChatKey, DesiredState, TenantId
+from flowhq.model import ChatKey, DesiredState, Rung, TenantId
 from tests.fakes.ledger import FakeStatusBook
 
 
@@ -15,15 +15,27 @@ def tenant(number: int) -> TenantId:
 
 
 class FakeRunner:
-    """Runs until told to ``end`` or ``fail``, or cancelled. Connects at once if ``connects``."""
+    """Runs until told to ``end`` or ``fail``, or cancelled. Connects at once if ``connects``.
+    ``rungs`` has how it was told to run."""
 
-    def __init__(self, lifecycle: Lifecycle, clock: Clock, *, connects: bool) -> None:
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        clock: Clock,
+        *,
+        connects: bool,
+        before: "FakeRunner | None" = None,
+    ) -> None:
         self.lifecycle = lifecycle
+        self._before = before
+        self.ended = False
+        self.rungs: list[Rung] = []
         self.drains = 0
         self.woken: list[ChatKey] = []
         self.cancelled = False
         self.closed = True
-        """Nothing of it is open: before it runs, and after."""
+        """Nothing of it is open: before it runs, after its closing, or when the next one took
+        over what it had left open."""
         self.drained = asyncio.Event()
         """A drain waits for it."""
         self.drained.set()
@@ -31,12 +43,16 @@ class FakeRunner:
         """The end waits for it, whatever is cancelled meanwhile."""
         self.may_close.set()
         self.swallows_cancel = False
+        self.close_error: Exception | None = None
         self._clock = clock
         self._connects = connects
         self._fate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def run(self) -> None:
+    async def run(self, rung: Rung) -> None:
+        self.rungs.append(rung)
         self.closed = False
+        if self._before is not None and self._before.ended:
+            self._before.closed = True
         try:
             if self._connects:
                 await self.connect()
@@ -47,7 +63,7 @@ class FakeRunner:
                 raise RuntimeError("an error in the way of the cancellation") from None
             raise
         finally:
-            await self._close()
+            self.ended = True
 
     async def _work(self) -> None:
         """In a task group like the real one, which may leave traces on the task that runs it."""
@@ -66,7 +82,8 @@ class FakeRunner:
 
     async def drain(self) -> None:
         self.drains += 1
-        await self.drained.wait()
+        if not self._fate.done():
+            await self.drained.wait()
 
     def depths(self) -> dict[str, int]:
         return {"answer": 1, "send": 2}
@@ -83,7 +100,7 @@ class FakeRunner:
         if not self._fate.done():
             self._fate.set_result(None)
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         interrupted = False
         while not self.may_close.is_set():
             try:
@@ -91,6 +108,8 @@ class FakeRunner:
             except asyncio.CancelledError:
                 interrupted = True
         self.closed = True
+        if self.close_error is not None:
+            raise self.close_error
         if interrupted:
             raise asyncio.CancelledError
 
@@ -154,8 +173,10 @@ class FakeDesk:
         error = errors.pop(0) if errors else None
         if error is not None:
             raise error
-        runner = FakeRunner(lifecycle, self._clock, connects=self.connects)
-        self.runners.setdefault(tenant_id, []).append(runner)
+        runners = self.runners.setdefault(tenant_id, [])
+        before = runners[-1] if runners else None
+        runner = FakeRunner(lifecycle, self._clock, connects=self.connects, before=before)
+        runners.append(runner)
         return runner
 
     async def reload(self, tenant_id: TenantId) -> None:

@@ -24,6 +24,7 @@ from flowhq.model import (
     MessageKind,
     OutboundMessage,
     Reason,
+    Rung,
     SendReceipt,
     Source,
     TenantId,
@@ -55,7 +56,7 @@ class PeerHost:
         return PeerChannel(
             str(tenant_id),
             self._socket,
-            EventBuffer(self._event_buffer),
+            event_buffer=self._event_buffer,
             send_timeout_s=self._send_timeout_s,
             probe_timeout_s=self._probe_timeout_s,
         )
@@ -71,14 +72,15 @@ class PeerChannel:
         self,
         tenant: str,
         socket: Path,
-        buffer: EventBuffer,
         *,
+        event_buffer: int,
         send_timeout_s: float,
         probe_timeout_s: float,
     ) -> None:
         self._tenant = tenant
         self._socket = socket
-        self._buffer = buffer
+        self._event_buffer = event_buffer
+        self._buffer = EventBuffer(event_buffer)
         self._send_timeout_s = send_timeout_s
         self._probe_timeout_s = probe_timeout_s
         self._serial = itertools.count(1)
@@ -87,7 +89,9 @@ class PeerChannel:
         self._reading: asyncio.Task[None] | None = None
         self._fault: ChannelRestartError | None = None
 
-    async def open(self) -> None:
+    async def open(self, rung: Rung = Rung.BROWSER) -> None:
+        await self.close()
+        self._buffer = EventBuffer(self._event_buffer)
         try:
             reader, writer = await asyncio.open_unix_connection(self._socket, limit=LINE_MAX_BYTES)
         except OSError as error:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from flowhq import supervisor as supervisor_module
+from flowhq import keeper as keeper_module
 from flowhq.bot.lifecycle import Event, State
+from flowhq.bot.restart import LADDER
 from flowhq.config import SupervisorSettings
 from flowhq.errors import (
     ChannelRestartError,
@@ -21,7 +22,15 @@ from flowhq.errors import (
     StoreUnavailableError,
     WrongStateError,
 )
-from flowhq.model import DesiredState, Reason, TenantId, TenantSnapshot, TenantStatus, WorkerStatus
+from flowhq.model import (
+    DesiredState,
+    Reason,
+    Rung,
+    TenantId,
+    TenantSnapshot,
+    TenantStatus,
+    WorkerStatus,
+)
 from flowhq.supervisor import Supervisor
 from tests.fakes.clock import FakeClock, settle, until
 from tests.fakes.desk import FakeDesk, FakeRunner, tenant
@@ -62,7 +71,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(supervisor_module, "STOP_SLACK_S", 0.05)
+    monkeypatch.setattr(keeper_module, "STOP_SLACK_S", 0.05)
     bench = Bench()
     yield bench
     for runners in bench.desk.runners.values():
@@ -239,6 +248,8 @@ async def test_health_counts_workers_and_waiting_messages(bench: Bench) -> None:
         "tenants": 2,
         "workers": {"RUNNING": 1, "STOPPED": 1},
         "waiting_messages": 3,
+        "incidents": 0,
+        "incident": None,
     }
 
 
@@ -467,18 +478,196 @@ async def test_what_a_person_must_mend_parks_the_tenant_and_keeps_the_wish(
     assert bench.snapshot().status is TenantStatus.ACTIVE
 
 
-async def test_a_crash_loop_parks_after_the_allowance_and_a_person_can_start_it(
+async def climb(bench: Bench, tenant_id: TenantId = ONE) -> None:
+    """Fails on every rung of the ladder: parked afterwards."""
+    for _ in range(len(LADDER) + 1):
+        await bench.fail(CRASH, tenant_id)
+        await bench.clock.advance(300)
+
+
+async def test_a_failure_throws_away_no_more_than_it_must_until_nothing_helps(
     bench: Bench,
 ) -> None:
-    allowed = bench.settings.restarts_max
-    bench.desk.fail_opens(ONE, [CRASH] * (allowed + 1))
     await bench.start()
-    await bench.clock.advance(bench.settings.restarts_window_s)
-    assert bench.desk.opened(ONE) == allowed + 1
+    for rung in LADDER:
+        bench.desk.connects = False
+        runner = await bench.fail(RuntimeError("a bug"))
+        assert runner.closed is (rung is Rung.BROWSER)
+        await bench.clock.advance(300)
+        assert bench.desk.runner(ONE).rungs == [rung]
+    last = await bench.fail(RuntimeError("a bug"))
+    assert last.closed
     assert bench.snapshot().reason is Reason.CRASH_LOOP
+    assert bench.snapshot().detail == "RuntimeError"
     assert bench.snapshot().worker is WorkerStatus.ERROR
     await bench.start()
+    assert bench.desk.runner(ONE).rungs == [Rung.BROWSER]
+
+
+async def test_a_stop_while_it_waits_with_its_page_open_closes_it(bench: Bench) -> None:
+    await bench.start()
+    runner = await bench.fail(CRASH)
+    assert not runner.closed
+    await bench.supervisor.stop(ONE)
+    assert runner.closed
+
+
+async def test_a_browser_that_does_not_close_does_not_end_the_supervision(bench: Bench) -> None:
+    await bench.start()
+    bench.desk.runner(ONE).close_error = ChannelRestartError("x", reason=Reason.BROWSER_FAILED)
+    await bench.fail(ChannelRestartError("x", reason=Reason.BROWSER_GONE))
+    await bench.clock.advance(5)
     assert bench.snapshot().status is TenantStatus.ACTIVE
+
+
+async def test_too_many_restarts_within_the_window_park_whatever_lay_between(bench: Bench) -> None:
+    settings = bench.settings
+    settings.__dict__["restarts_max"] = 2
+    await bench.start()
+    for _ in range(3):
+        lifecycle = bench.desk.known[ONE]
+        await bench.clock.advance(settings.healthy_reset_s)
+        lifecycle.seen(bench.clock.now(), at_monotonic=bench.clock.monotonic())
+        await bench.fail(CRASH)
+        await bench.clock.advance(5)
+    assert bench.snapshot().reason is Reason.CRASH_LOOP
+
+
+# -- parked, and tried once an hour ----
+
+
+async def test_a_parked_tenant_is_tried_once_an_hour_and_is_back_when_it_holds(
+    bench: Bench,
+) -> None:
+    await bench.supervisor.open()
+    await bench.start()
+    await climb(bench)
+    opened = bench.desk.opened(ONE)
+    await bench.clock.advance(bench.settings.parked_probe_s - 600)
+    assert bench.desk.opened(ONE) == opened
+    bench.desk.fail_opens(ONE, [CRASH])
+    await bench.clock.advance(900)
+    assert bench.desk.opened(ONE) == opened + 1
+    assert bench.snapshot().reason is Reason.CRASH_LOOP
+    parked_s = bench.clock.monotonic()
+    while bench.desk.opened(ONE) == opened + 1:
+        await bench.clock.advance(30)
+    assert 2400 < bench.clock.monotonic() - parked_s <= 3660
+    assert bench.snapshot().status is TenantStatus.ACTIVE
+    assert bench.desk.book.saved[-1][2] == "daemon"
+    lifecycle = bench.desk.known[ONE]
+    await bench.clock.advance(bench.settings.healthy_reset_s)
+    lifecycle.seen(bench.clock.now(), at_monotonic=bench.clock.monotonic())
+    await bench.fail(CRASH)
+    assert bench.state() is State.RECOVERING
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.BLOCKED, Reason.CONFLICT, Reason.LOGGED_OUT, Reason.PROFILE_CORRUPT]
+)
+async def test_what_only_a_person_can_mend_is_never_tried_again(
+    bench: Bench, reason: Reason
+) -> None:
+    await bench.supervisor.open()
+    await bench.start()
+    await bench.fail(LoginRequiredError("x", reason=reason))
+    await bench.clock.advance(3 * bench.settings.parked_probe_s)
+    assert bench.desk.opened(ONE) == 1
+    assert bench.snapshot().reason is reason
+
+
+async def test_a_parked_tenant_that_was_stopped_is_not_tried(bench: Bench) -> None:
+    await bench.supervisor.open()
+    await bench.start()
+    await climb(bench)
+    opened = bench.desk.opened(ONE)
+    await bench.supervisor.stop(ONE)
+    await bench.clock.advance(2 * bench.settings.parked_probe_s)
+    assert bench.desk.opened(ONE) == opened
+
+
+# -- one cause for many ----
+
+LOST = ChannelRestartError("No network.", reason=Reason.CONNECTION_LOST)
+FLEET = [tenant(number) for number in range(1, 13)]
+
+
+async def fleet_of(bench: Bench) -> None:
+    for tenant_id in FLEET:
+        if tenant_id not in bench.desk.known:
+            bench.desk.add(tenant_id)
+    await bench.start(*FLEET)
+
+
+async def test_a_network_that_stays_away_parks_nobody_and_closes_no_browser(bench: Bench) -> None:
+    await bench.start()
+    first = bench.desk.runner(ONE)
+    await bench.fail(LOST)
+    bench.desk.fail_opens(ONE, [LOST] * 40)
+    await bench.clock.advance(40 * 310)
+    assert not first.closed or bench.desk.runner(ONE) is not first
+    assert bench.snapshot().status is TenantStatus.ACTIVE
+    assert bench.desk.runner(ONE).rungs == [Rung.RELOAD]
+
+
+async def test_many_failures_at_once_are_one_incident_and_nobodys_fault(bench: Bench) -> None:
+    await fleet_of(bench)
+    for tenant_id in FLEET:
+        await bench.fail(ChannelRestartError("x", reason=Reason.BROWSER_GONE), tenant_id)
+    health = await bench.supervisor.health()
+    assert health["incidents"] == 1
+    incident = health["incident"]
+    assert isinstance(incident, dict)
+    assert incident["tenants"] == len(FLEET)
+    assert incident["reason"] is Reason.BROWSER_GONE
+    await bench.clock.advance(600)
+    assert all(bench.snapshot(one).status is TenantStatus.ACTIVE for one in FLEET)
+    assert (await bench.supervisor.health())["incident"] is None
+
+
+async def test_during_an_incident_no_more_than_two_start_at_a_time(bench: Bench) -> None:
+    await fleet_of(bench)
+    bench.desk.connects = False
+    for tenant_id in FLEET:
+        await bench.fail(CRASH, tenant_id)
+    most = 0
+    for _ in range(60):
+        await bench.clock.advance(1)
+        starting = [one for one in FLEET if bench.state(one) is State.STARTING]
+        most = max(most, len(starting))
+        for tenant_id in starting:
+            await bench.desk.runner(tenant_id).connect()
+    assert most == 2
+    assert all(bench.snapshot(one).status is TenantStatus.ACTIVE for one in FLEET)
+
+
+async def test_during_an_incident_a_silent_page_is_left_alone(bench: Bench) -> None:
+    await bench.supervisor.open()
+    await fleet_of(bench)
+    for tenant_id in FLEET[:6]:
+        await bench.fail(LOST, tenant_id)
+        bench.desk.fail_opens(tenant_id, [LOST] * 50)
+    await bench.clock.advance(180)
+    assert bench.desk.asked("kill") == []
+    assert (await bench.supervisor.health())["incident"] is not None
+
+
+async def test_a_few_failures_are_no_incident(bench: Bench) -> None:
+    await fleet_of(bench)
+    for tenant_id in FLEET[:3]:
+        await bench.fail(CRASH, tenant_id)
+    assert (await bench.supervisor.health())["incidents"] == 0
+
+
+async def test_the_rounds_tell_when_they_were_last_made(bench: Bench) -> None:
+    await bench.supervisor.open()
+    await bench.clock.advance(bench.settings.stale_check_s - 1)
+    assert bench.supervisor.idle_s == bench.settings.stale_check_s - 1
+    await bench.clock.advance(1)
+    assert bench.supervisor.idle_s == 0
+
+
+# -- outages ----
 
 
 async def test_a_database_that_stays_away_never_parks_a_tenant(bench: Bench) -> None:

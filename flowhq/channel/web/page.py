@@ -25,6 +25,7 @@ from flowhq.model import (
     Jid,
     MessageId,
     OutboundMessage,
+    Rung,
     SendReceipt,
     Source,
     TenantId,
@@ -58,10 +59,9 @@ class WebChannel:
 
     # -- life -----------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """The page is hooked and wa-js at work in it; nothing happens if it is open already.
-        On a failure nothing is left running."""
-        await self._tab.open()
+    async def open(self, rung: Rung = Rung.BROWSER) -> None:
+        """The page is hooked and wa-js at work in it: in a new document, page or browser."""
+        await self._tab.open(rung)
 
     async def close(self) -> None:
         await self._tab.close()

@@ -86,6 +86,11 @@ def tree_of(leader: Process) -> list[Process]:
     return [process for process in everything if process.pid in members]
 
 
+def renderers_of(leader: Process) -> list[Process]:
+    """Those of a browser's processes that run its pages."""
+    return [one for one in tree_of(leader) if "--type=renderer" in " ".join(command_line(one.pid))]
+
+
 def end(processes: Iterable[Process]) -> None:
     """SIGKILL to each that is still the process it was."""
     for process in processes:

@@ -4,7 +4,6 @@ Knows Playwright and documents, and nothing of messages: page.py makes a channel
 """
 
 import asyncio
-import re
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,15 +11,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import structlog
-from playwright.async_api import BrowserContext, Error, Frame, Page, Route
+from playwright.async_api import BrowserContext, Error, Frame, Page
 
 from flowhq.channel.web import faults, process, profile, script
 from flowhq.channel.web.buffer import EventBuffer
 from flowhq.channel.web.feed import Feed
+from flowhq.channel.web.fence import foreign, refuse
 from flowhq.channel.web.settings import WebSettings
 from flowhq.clock import Clock
 from flowhq.errors import ChannelError, ChannelRestartError
-from flowhq.model import Reason
+from flowhq.model import Reason, Rung
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +32,6 @@ FORGET_LIMIT_S = 2.0
 GONE_LIMIT_S = 5.0
 # A document that is there but has no script yet: only an error page stays so.
 RETRY_S = 0.05
-# WhatsApp serves its scripts and media from these; every other host is refused.
-WHATSAPP_HOSTS = ("whatsapp.com", "whatsapp.net")
 
 
 class Browsers(Protocol):
@@ -95,35 +93,56 @@ class Tab:
 
     # -- life -----------------------------------------------------------------------------------
 
-    async def open(self) -> None:
-        """A page with a working script in it, when it returns. A crashed page alone is replaced
-        in its browser; otherwise a browser is started. On any failure nothing is left running."""
-        if self.is_open and self.fault is None:
-            return
-        crashed = isinstance(self.fault, ChannelRestartError) and (
-            self.fault.reason == Reason.PAGE_CRASHED
-        )
-        if self.is_open and not crashed:
-            await self._end(FORGET_LIMIT_S)
+    async def open(self, rung: Rung = Rung.BROWSER) -> None:
+        """A page with a working script in it, when it returns: a new document, page or browser, as
+        ``rung`` says, or more where less is of no use. On a failure nothing is left running, but
+        for a browser whose page could not be reached: the next opening tries with it again."""
+        rung = self._rung_that_helps(rung)
+        if self.is_open and rung is Rung.BROWSER:
+            await self._end(FORGET_LIMIT_S if self._is_lost else CLOSE_LIMIT_S)
         self._browsers.claim(self)
         self.fault = None
+        self.buffer.close()
         self.buffer, self.feed = self._new_line()
         self._loaded.clear()
         try:
             async with self._browsers.starting():
-                await self._start()
+                await self._start(rung)
+        except ChannelRestartError as error:
+            self.fail(error)
+            if error.reason != Reason.CONNECTION_LOST:
+                await self.kill()
+            raise
         except BaseException:
             await self.kill()
             raise
 
-    async def _start(self) -> None:
+    @property
+    def _is_lost(self) -> bool:
+        """The browser itself is gone, or as good as that."""
+        return isinstance(self.fault, ChannelRestartError) and (
+            self.fault.reason == Reason.BROWSER_GONE
+        )
+
+    def _rung_that_helps(self, rung: Rung) -> Rung:
+        if not self.is_open or self._page is None or self._is_lost:
+            return Rung.BROWSER
+        crashed = isinstance(self.fault, ChannelRestartError) and (
+            self.fault.reason == Reason.PAGE_CRASHED
+        )
+        return max(rung, Rung.PAGE) if crashed else rung
+
+    async def _start(self, rung: Rung) -> None:
         # Browser and page have a limit each; this one is for a driver that does not answer.
         limit_s = 2 * self._browsers.settings.launch_timeout_s + CLOSE_LIMIT_S
         try:
             async with asyncio.timeout(limit_s):
                 if self._context is None:
                     await self._start_browser()
-                await self._show_page()
+                if rung is Rung.RELOAD and self._page is not None:
+                    await self._load(self._page)
+                else:
+                    await self._show_page()
         except Error as error:
             self.check()
             raise faults.while_starting(error) from error
@@ -262,15 +281,19 @@ class Tab:
             raise faults.browser_gone("The browser")
         self._page = page = await self._fresh_page(context)
         self._close_strangers()
-        page.on("crash", lambda _: self.fail(faults.page_crashed()))
-        page.on("close", lambda closed: self._page_closed(closed))
+        page.on("crash", self._page_crashed)
+        page.on("close", self._page_closed)
         page.on("framenavigated", self._navigated)
         await self._load(page)
 
     async def _fresh_page(self, context: BrowserContext) -> Page:
-        """The empty page a new browser comes with; else a new one, as a crashed one stays dead."""
-        if self._page is None and context.pages:
+        """The empty page a new browser comes with; else a new one. The old one is dead by then,
+        also if it hung: two of them would fight for the link."""
+        replaced, self._page = self._page, None
+        if replaced is None and context.pages:
             return context.pages[0]
+        if self._leader is not None:
+            process.end(process.renderers_of(self._leader))
         self._making_page = True
         try:
             return await context.new_page()
@@ -353,6 +376,10 @@ class Tab:
         if context is self._context:
             self.fail(faults.browser_gone("The browser"))
 
+    def _page_crashed(self, page: Page) -> None:
+        if page is self._page:
+            self.fail(faults.page_crashed())
+
     def _page_closed(self, page: Page) -> None:
         if page is self._page:
             self.fail(faults.browser_gone("The page"))
@@ -374,19 +401,3 @@ async def close_page(page: Page) -> None:
             await page.close()
     except (Error, TimeoutError) as error:
         log.debug("page_not_closed", error=str(error))
-
-
-def foreign(host: str) -> re.Pattern[str]:
-    """Urls of hosts that the page has no business with. Both Python and JavaScript read it."""
-    if f".{host}".endswith(tuple(f".{name}" for name in WHATSAPP_HOSTS)):
-        own = "|".join(rf"(?:[^/@?#]*\.)?{re.escape(name)}" for name in WHATSAPP_HOSTS)
-    else:
-        own = re.escape(f"[{host}]" if ":" in host else host)
-    return re.compile(rf"^https?://(?!(?:{own})(?:[:/?#]|$))", re.IGNORECASE)
-
-
-async def refuse(route: Route) -> None:
-    """A navigation that is "aborted" leaves the present document where it is."""
-    leaving = route.request.is_navigation_request()
-    log.debug("request_refused", host=urlsplit(route.request.url).hostname, leaving=leaving)
-    await route.abort("aborted" if leaving else "blockedbyclient")

@@ -24,6 +24,7 @@ from flowhq.model import (
     Jid,
     OutboxState,
     Reason,
+    Rung,
 )
 from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import EPOCH, FakeClock, settle, until
@@ -75,9 +76,8 @@ class Bench:
         self.runner: TenantRunner
         self.task: asyncio.Task[None]
 
-    async def start(self) -> None:
-        await self.lifecycle.apply(Event.START)
-        self.runner = TenantRunner(
+    def new_runner(self) -> TenantRunner:
+        return TenantRunner(
             TenantParts(
                 channel=self.channel,
                 ledger=self.ledger,
@@ -89,7 +89,18 @@ class Bench:
                 supervision=SupervisorSettings(),
             )
         )
-        self.task = asyncio.create_task(self.runner.run())
+
+    async def start(self) -> None:
+        await self.lifecycle.apply(Event.START)
+        self.runner = self.new_runner()
+        self.task = asyncio.create_task(self._life())
+
+    async def _life(self) -> None:
+        """As its keeper does it: whatever happens, the channel is closed in the end."""
+        try:
+            await self.runner.run()
+        finally:
+            await self.runner.close()
 
     async def stop(self) -> None:
         self.task.cancel()
@@ -319,6 +330,25 @@ async def test_a_channel_that_cannot_open_is_closed_all_the_same(bench: Bench) -
     bench.channel.fail_open(LoginRequiredError("Blocked.", reason=Reason.BLOCKED))
     await bench.start()
     assert isinstance(await bench.failure(), LoginRequiredError)
+    assert bench.channel.closed == 1
+
+
+async def test_what_failed_stays_open_for_the_next_attempt_until_it_is_closed(
+    bench: Bench,
+) -> None:
+    first = asyncio.create_task(bench.new_runner().run())
+    await settle()
+    bench.channel.crash()
+    await asyncio.wait({first})
+    assert isinstance(first.exception(), ChannelRestartError)
+    runner = bench.new_runner()
+    second = asyncio.create_task(runner.run(Rung.PAGE))
+    await settle()
+    second.cancel()
+    await asyncio.wait({second})
+    assert bench.channel.rungs == [Rung.BROWSER, Rung.PAGE]
+    assert bench.channel.closed == 0
+    await runner.close()
     assert bench.channel.closed == 1
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flowhq.channel.web import script
+from flowhq.channel.web.fence import foreign
 from flowhq.channel.web.settings import WebSettings
-from flowhq.channel.web.tab import foreign
 from flowhq.errors import MisconfiguredError
 
 

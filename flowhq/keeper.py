@@ -1,0 +1,288 @@
+"""One tenant's place under the supervisor: its task, its attempts, the waits between them, its end.
+
+Whoever changes what runs holds ``lock``; nothing here takes it. What does not belong here: what the
+operator wants of a tenant, and what is common to all of them (supervisor.py).
+"""
+
+import asyncio
+from contextlib import suppress
+from contextvars import Context
+from typing import Protocol
+
+import structlog
+
+from flowhq.bot.lifecycle import Event, Lifecycle, State
+from flowhq.bot.restart import OUTSIDE, Again, Park, RestartPolicy, verdict
+from flowhq.brake import Brake
+from flowhq.clock import Clock
+from flowhq.config import SupervisorSettings
+from flowhq.errors import ChannelRestartError, FlowHQError, WrongStateError
+from flowhq.model import ChatKey, DesiredState, Reason, Rung, TenantId, TenantSnapshot
+
+log = structlog.get_logger(__name__)
+
+# A tenant's whole stop: draining, closing the browser, killing what is left of it.
+STOP_SLACK_S = 25.0
+# A tenant that is not up so long after its start is not waited for by others.
+TURN_S = 60.0
+
+
+class Runner(Protocol):
+    """One attempt at one tenant (bot/tenant.py). What it opened stays open when it ends, for the
+    next attempt, until ``close``."""
+
+    async def run(self, rung: Rung) -> None: ...
+
+    async def drain(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def wake(self, chat_key: ChatKey) -> None: ...
+
+    def depths(self) -> dict[str, int]: ...
+
+
+class RunnerDesk(Protocol):
+    """``open`` builds a runner from the tenant's present configuration; ``kill`` ends its browser
+    tree."""
+
+    async def open(self, lifecycle: Lifecycle) -> Runner: ...
+
+    async def kill(self, tenant_id: TenantId) -> None: ...
+
+
+class Keeper:
+    """Keeps one tenant running from `launch` to `halt`, or until a person must act."""
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        desk: RunnerDesk,
+        clock: Clock,
+        settings: SupervisorSettings,
+        *,
+        policy: RestartPolicy,
+        brake: Brake,
+    ) -> None:
+        self.lifecycle = lifecycle
+        self.lock = asyncio.Lock()
+        self._desk = desk
+        self._clock = clock
+        self._settings = settings
+        self._policy = policy
+        self._brake = brake
+        self._task: asyncio.Task[None] | None = None
+        self._runner: Runner | None = None
+        self._started_s = float("-inf")
+        self._parked_s: float | None = None
+        """Since when it is parked for failing too often."""
+
+    @property
+    def tenant_id(self) -> TenantId:
+        return self.lifecycle.snapshot.tenant_id
+
+    @property
+    def alive(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    @property
+    def starting(self) -> bool:
+        recently = self._clock.monotonic() - self._started_s < TURN_S
+        return self.alive and recently and self.lifecycle.state is State.STARTING
+
+    @property
+    def stale(self) -> bool:
+        """It claims to be there, and was not seen for too long."""
+        if not self.alive or self.lifecycle.state not in (State.CONNECTED, State.OFFLINE):
+            return False
+        silent_s = self._clock.monotonic() - self.lifecycle.seen_at_monotonic
+        return silent_s > self._settings.stale_s
+
+    @property
+    def trial_due(self) -> bool:
+        """It is parked for failing too often, and was left alone for long enough."""
+        if self.alive or self._parked_s is None or self.lifecycle.state is not State.PARKED:
+            return False
+        return self._clock.monotonic() - self._parked_s >= self._settings.parked_probe_s
+
+    def waiting(self) -> int:
+        """Messages in its queues."""
+        return sum(self._runner.depths().values()) if self._runner is not None else 0
+
+    def wake(self, chat_key: ChatKey) -> None:
+        """Work was put back for this chat."""
+        if self._runner is not None:
+            self._runner.wake(chat_key)
+
+    # -- its life ---------------------------------------------------------------------------------
+
+    async def launch(self, *, actor: str = "admin", on_trial: bool = False) -> TenantSnapshot:
+        """Start it. ``on_trial``: one attempt, after which it is parked again."""
+        if on_trial:
+            self._policy.try_once()
+        else:
+            self._policy.reset()
+        self._parked_s = None
+        snapshot = await self._begin(actor=actor, desired=DesiredState.RUNNING)
+        # A context of its own: what the verb's request bound for the logs is not the tenant's.
+        self._task = asyncio.create_task(
+            self._keep(), name=f"tenant {self.tenant_id}", context=Context()
+        )
+        return snapshot
+
+    async def halt(self, *, drain: bool = True) -> None:
+        """End its task: drained if there is time, closed, killed if it must be.
+
+        WrongStateError for one that survives even that: it keeps its place, since a second
+        browser on its profile would do worse.
+        """
+        task, runner = self._task, self._runner
+        if task is not None and not task.done():
+            try:
+                if drain and runner is not None:
+                    await self._drain(runner, task)
+            finally:
+                task.cancel()
+            await self._await_end(task)
+        self._task = None
+
+    def hurry(self) -> None:
+        """Give up draining."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def recover(self) -> None:
+        """A page that claims to be connected but does not answer is restarted. One that lost the
+        network only shows it: a restart would not bring the network back. One of many with the
+        same trouble is left as it is and looked at again."""
+        if not self.stale:
+            return
+        offline = self.lifecycle.state is State.OFFLINE
+        if not offline and self._brake.failed(self.tenant_id, Reason.STALE):
+            return
+        await self.lifecycle.apply(Event.STALE, reason=Reason.CONNECTION_LOST if offline else None)
+        if not offline:
+            await self._desk.kill(self.tenant_id)
+
+    # -- attempts ---------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Attempts until one ends on purpose, or until the failure is one for a person."""
+        structlog.contextvars.bind_contextvars(tenant_id=str(self.tenant_id))
+        rung = Rung.BROWSER
+        try:
+            while True:
+                began_s = self._clock.monotonic()
+                failure = await self._attempt(rung)
+                _go_on_if_cancelled()
+                again = await self._after(failure, began_s)
+                if again is None:
+                    return
+                rung = again.rung
+                if rung is Rung.BROWSER:
+                    await self._close()
+                await self._clock.sleep(again.wait_s)
+                await self._brake.turn()
+                await self._begin()
+        except Exception as error:
+            log.critical("tenant not supervised any more", exc_info=error)
+            with suppress(FlowHQError):
+                detail = type(error).__name__
+                await self.lifecycle.apply(Event.PARK, reason=Reason.INTERNAL_ERROR, detail=detail)
+        finally:
+            await self._close()
+
+    async def _begin(
+        self, *, actor: str = "daemon", desired: DesiredState | None = None
+    ) -> TenantSnapshot:
+        self._started_s = self._clock.monotonic()
+        return await self.lifecycle.apply(Event.START, actor=actor, desired=desired)
+
+    async def _attempt(self, rung: Rung) -> Exception:
+        try:
+            self._runner = await self._desk.open(self.lifecycle)
+            # In a task of its own, since a task group leaves its cancellations on its task.
+            await asyncio.create_task(self._runner.run(rung))
+        except FlowHQError as error:
+            return error
+        except Exception as error:
+            log.error("tenant crashed", exc_info=error)
+            return error
+        return ChannelRestartError("The channel ended.", reason=Reason.BROWSER_GONE)
+
+    async def _after(self, failure: Exception, began_s: float) -> Again | None:
+        """How to go on; None when a person must act first."""
+        event, reason = verdict(failure)
+        detail = failure.message if isinstance(failure, FlowHQError) else type(failure).__name__
+        if event is Event.PARK:
+            await self.lifecycle.apply(Event.PARK, reason=reason, detail=detail)
+            return None
+        common = self._brake.failed(self.tenant_id, reason)
+        now_s = self._clock.monotonic()
+        decision = self._policy.failed(
+            reason,
+            now_s=now_s,
+            # Up to the last proof of life: one that hung since was well until then.
+            healthy_s=max(0.0, self.lifecycle.seen_at_monotonic - began_s),
+            counted=reason not in OUTSIDE and not common,
+        )
+        if isinstance(decision, Park):
+            self._parked_s = now_s
+            await self.lifecycle.apply(Event.PARK, reason=Reason.CRASH_LOOP, detail=detail)
+            return None
+        await self.lifecycle.apply(Event.FAILED, reason=reason, detail=detail)
+        log.warning(
+            "tenant restarts",
+            why=reason,
+            wait_s=round(decision.wait_s, 1),
+            throws_away=decision.rung.name.lower(),
+        )
+        return decision
+
+    async def _close(self) -> None:
+        """What the attempts left open is closed, or killed; the runner sees to it that a
+        cancellation waits for that."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        try:
+            await runner.close()
+        except Exception as error:
+            log.error("browser not ended", exc_info=error)
+
+    # -- stopping ---------------------------------------------------------------------------------
+
+    async def _drain(self, runner: Runner, task: asyncio.Task[None]) -> None:
+        """Until it is drained, until it ended by itself or in a hurry, or until time is up."""
+        draining = asyncio.create_task(runner.drain())
+        try:
+            done, _ = await asyncio.wait(
+                {draining, task},
+                timeout=self._settings.stop_grace_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            draining.cancel()
+            await asyncio.gather(draining, return_exceptions=True)
+        if not done:
+            log.warning("sends still under way: they are looked up at the next start")
+
+    async def _await_end(self, task: asyncio.Task[None]) -> None:
+        _, pending = await asyncio.wait({task}, timeout=STOP_SLACK_S)
+        if pending:
+            log.error("tenant does not end, killing its browser")
+            await self._desk.kill(self.tenant_id)
+            _, pending = await asyncio.wait({task}, timeout=STOP_SLACK_S)
+        if pending:
+            raise WrongStateError(
+                f"The worker of tenant {self.tenant_id} does not end.",
+                next_step="Try again; if that does not help, restart the daemon.",
+            )
+
+
+def _go_on_if_cancelled() -> None:
+    """A task group that fails while it is cancelled tells its failure and drops the cancellation
+    (CPython 3.11 and 3.12); nobody who was told to stop may go on."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
