@@ -6,7 +6,7 @@ order of shutdown, read from the bottom up.
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -57,10 +57,18 @@ class Surroundings:
 
 async def run(config: Config, surroundings: Surroundings | None = None) -> int:
     """Run until a signal; the process's exit code. Errors of the start are FlowHQErrors."""
-    around = surroundings or Surroundings()
+    log_handle = logs.setup(config.logging)
+    try:
+        await _live(config, surroundings or Surroundings(), log_handle)
+        log.info("stopped")
+    finally:
+        log_handle.close()
+    return ExitCode.OK
+
+
+async def _live(config: Config, around: Surroundings, log_handle: logs.LogHandle) -> None:
+    """Everything between the first signal handler and the last part closed."""
     async with AsyncExitStack() as stack:
-        log_handle = logs.setup(config.logging)
-        stack.callback(log_handle.close)
         signals = await stack.enter_async_context(catch_signals())
         starting = asyncio.create_task(_open(config, around, stack, log_handle), name="start")
         stopping = asyncio.create_task(signals.stop.wait(), name="stop")
@@ -69,11 +77,9 @@ async def run(config: Config, surroundings: Surroundings | None = None) -> int:
         if not starting.done():
             starting.cancel()
             await asyncio.wait({starting})
-            return ExitCode.OK
+            return
         supervisor, server = starting.result()
         await _serve(supervisor, server, signals)
-    log.info("stopped")
-    return ExitCode.OK
 
 
 async def _open(
@@ -181,10 +187,18 @@ async def _watchdog(notifier: SystemdNotifier, supervisor: Supervisor) -> None:
     interval_s = notifier.watchdog_interval_s
     while True:
         health = await supervisor.health()
-        notifier.status(f"{health['tenants']} tenants, {health['workers']}")
+        notifier.status(_status(health))
         if interval_s is not None:
             notifier.alive()
         await asyncio.sleep(interval_s or 30.0)
+
+
+def _status(health: Mapping[str, object]) -> str:
+    """The line of `systemctl status`: how many tenants, and how many workers of each kind."""
+    workers = health["workers"]
+    kinds = sorted(workers.items()) if isinstance(workers, Mapping) else ()
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds) or "none started"
+    return f"{health['tenants']} tenants: {told}"
 
 
 def _chore(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:

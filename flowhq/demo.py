@@ -12,9 +12,9 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import orjson
@@ -30,9 +30,10 @@ START_LIMIT_S = 90.0
 STOP_LIMIT_S = 45.0
 POLL_S = 0.2
 
+NUMBER = "+255712345678"
 SALON = {
     "name": "Salon Asha",
-    "phone_number": "+255712345678",
+    "phone_number": NUMBER,
     "template_type": "BOOKING",
     "business_name": "Salon Asha",
     "language": "SW",
@@ -43,7 +44,7 @@ SALON = {
             {"name": "Kuosha na kukausha", "price": 8000, "duration_minutes": 45},
             {"name": "Kucha", "price": 10000, "duration_minutes": 60},
         ],
-        "contact": {"phone": "+255712345678", "address": "Mtaa wa Samora 12, Dar es Salaam"},
+        "contact": {"phone": NUMBER, "address": "Mtaa wa Samora 12, Dar es Salaam"},
         "payment": {"methods": ["M-Pesa", "Taslimu"]},
     },
 }
@@ -57,8 +58,13 @@ async def run(say: Say) -> int:
         signals = await stack.enter_async_context(catch_signals())
         show = asyncio.create_task(_show(say, stack), name="demo")
         stop = asyncio.create_task(signals.stop.wait(), name="stop")
-        await asyncio.wait({show, stop}, return_when=asyncio.FIRST_COMPLETED)
+        # A closed terminal says SIGHUP; nobody is left to press Ctrl-C then.
+        hangup = asyncio.create_task(signals.reload.wait(), name="hangup")
+        await asyncio.wait({show, stop, hangup}, return_when=asyncio.FIRST_COMPLETED)
+        if hangup.done():
+            say = _unheard
         stop.cancel()
+        hangup.cancel()
         if not show.done():
             say("\nStopping ...")
             show.cancel()
@@ -67,6 +73,10 @@ async def run(say: Say) -> int:
             raise error
     say("Nothing is left running.")
     return ExitCode.OK
+
+
+def _unheard(text: str) -> None:
+    """Where nobody reads any more."""
 
 
 async def _show(say: Say, stack: AsyncExitStack) -> None:
@@ -88,11 +98,17 @@ async def _show(say: Say, stack: AsyncExitStack) -> None:
     _write_env(home, admin, password, simulator, tenant["id"])
     await _call(api, "POST", f"{path}/worker/start")
     say("[4/4] Waiting for WhatsApp Web to show its code ...")
-    await _follow(api, path, say, _help(admin, password, simulator, path))
+    text = _help(admin, password, simulator, path)
+    await _follow(api, path, say, text, f"Scan it at {simulator}phone as {NUMBER}; Ctrl-C ends.")
 
 
-async def _follow(api: aiohttp.ClientSession, path: str, say: Say, text: str) -> None:
-    """Draw each new code and tell each change of the tenant's state, for ever."""
+async def _follow(
+    api: aiohttp.ClientSession, path: str, say: Say, text: str, reminder: str
+) -> None:
+    """Draw each new code and tell each change of the tenant's state, for ever.
+
+    Codes that ran out are renewed by restarting the worker: a newcomer reads before scanning.
+    """
     told: object = None
     code: str | None = None
     helped = False
@@ -100,16 +116,22 @@ async def _follow(api: aiohttp.ClientSession, path: str, say: Say, text: str) ->
         pairing = await _call(api, "GET", f"{path}/qr")
         if pairing["state"] == "QR_READY" and pairing["qr"] != code:
             code = pairing["qr"]
-            raw = await _text(api, f"{path}/qr?format=raw")
-            say(f"\n{qr.terminal(raw)}\n")
-            if not helped:
-                say(text)
+            # Scanned meanwhile: there is no code any more.
+            with suppress(FlowHQError):
+                raw = await _fetch(api, "GET", f"{path}/qr?format=raw")
+                say(f"\n{qr.terminal(raw.decode())}\n")
+                say(reminder if helped else text)
                 helped = True
         tenant = await _call(api, "GET", path)
         state = (tenant["status"], tenant["reason"], tenant["next_action"])
         if state != told:
             told = state
             say(f"Salon Asha is {state[0]} ({state[1]}). {state[2]}".rstrip())
+            if tenant["reason"] == "PAIRING_EXPIRED":
+                say("Restarting its worker for a new code ...")
+                # Refused: somebody else's verb was faster, and does the same.
+                with suppress(FlowHQError):
+                    await _call(api, "POST", f"{path}/worker/restart")
         await asyncio.sleep(1.0)
 
 
@@ -117,7 +139,7 @@ def _help(admin: str, password: str, simulator: str, path: str) -> str:
     return f"""\
 This is the code of a simulated WhatsApp: no real phone can scan it.
 
-  Scan it, and then write as a customer:   {simulator}phone
+  Scan it as {NUMBER}, then write as a customer:   {simulator}phone
   Admin API:      {admin.rstrip("/")}{path}
                   user admin, password {password}
   For curl:       . {HOME}/env        (then follow the walk in README.md)
@@ -150,6 +172,9 @@ async def _daemon(home: Path, simulator: str) -> AsyncIterator[tuple[str, str]]:
         "FLOWHQ_LOGGING__DIRECTORY": str(home / "logs"),
         "FLOWHQ_LOGGING__FORMAT": "json",
     }
+    # The one setting of the machine that counts here: scripts/demo looks for a browser by it.
+    if chromium := os.environ.get("FLOWHQ_WEB__CHROMIUM"):
+        settings["FLOWHQ_WEB__CHROMIUM"] = chromium
     url = f"http://127.0.0.1:{port}"
     async with _process("daemon", ["-m", "flowhq", "run"], home, settings) as alive:
         await _wait_for(lambda: _answers(port), alive, "The daemon")
@@ -211,16 +236,21 @@ async def _wait_for(done: Callable[[], bool], alive: Callable[[], bool], name: s
 async def _call(
     api: aiohttp.ClientSession, method: str, path: str, json: object = None
 ) -> dict[str, Any]:
-    async with api.request(method, path, json=json) as answer:
-        body: dict[str, Any] = orjson.loads(await answer.read())
-        if answer.status >= 400:
-            raise FlowHQError(f"{method} {path}: {body.get('detail', answer.status)}")
-        return body
+    return cast("dict[str, Any]", orjson.loads(await _fetch(api, method, path, json)))
 
 
-async def _text(api: aiohttp.ClientSession, path: str) -> str:
-    async with api.get(path) as answer:
-        return await answer.text()
+async def _fetch(api: aiohttp.ClientSession, method: str, path: str, json: object = None) -> bytes:
+    """The answer's body; a refusal and a daemon that is gone are FlowHQErrors."""
+    try:
+        async with api.request(method, path, json=json) as answer:
+            body = await answer.read()
+            if answer.status >= 400:
+                raise FlowHQError(f"{method} {path}: {orjson.loads(body)['detail']}")
+            return body
+    except (aiohttp.ClientError, TimeoutError):
+        raise FlowHQError(
+            "The daemon does not answer any more.", next_step=f"Its own words are in {HOME}/*.log."
+        ) from None
 
 
 def _fresh_home() -> Path:

@@ -105,3 +105,21 @@ def test_ctrl_c_ends_the_demo_and_leaves_nothing_running(demo: Program, steps: l
     assert demo.wait() == 0
     assert demo.output.endswith("Nothing is left running.\n")
     assert left_after([*everything, *naming(demo.home)], ORPHAN_LIMIT_S) == []
+
+
+def test_a_closed_terminal_ends_the_demo_as_ctrl_c_does(home: Path) -> None:
+    demo = Program("hangup", home, "flowhq", "demo")
+    demo.launch()
+    try:
+        until(
+            lambda: demo.still_runs() and "[3/4]" in demo.output,
+            bool,
+            "the demo's daemon runs",
+            limit_s=START_LIMIT_S,
+        )
+        everything = [*tree_of(demo.pid), *naming(demo.home)]
+        demo.signal(signal.SIGHUP)
+        assert demo.wait() == 0
+        assert left_after([*everything, *naming(demo.home)], ORPHAN_LIMIT_S) == []
+    finally:
+        demo.end()
