@@ -57,6 +57,10 @@ class LogHandle:
         """Closes a tenant's file; with ``delete`` its files are removed as well."""
         self._files.forget(str(tenant_id), delete=delete)
 
+    def reopen(self) -> None:
+        """Each tenant's file is opened anew by its next line: somebody moved the old ones away."""
+        self._files.close()
+
     def close(self) -> None:
         self._restore()
         self._files.close()

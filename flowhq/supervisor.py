@@ -8,7 +8,7 @@ and what goes round all of them. The wish (`DesiredState`) changes by a verb onl
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -189,11 +189,16 @@ class Supervisor:
             await keeper.lifecycle.apply(Event.UNLINK, actor="admin")
             return await keeper.launch() if wanted else keeper.lifecycle.snapshot
 
-    async def forget(self, tenant_id: TenantId) -> None:
-        """Before a tenant is deleted: stop it, forget its profile, let go of its place."""
+    async def forget(self, tenant_id: TenantId, delete: Callable[[], Awaitable[None]]) -> None:
+        """The end of a tenant: stop it, forget its profile, ``delete`` its rows, let go of its
+        place. A verb that comes meanwhile waits, and finds no tenant. What fails half-way leaves a
+        stopped tenant without a pairing, and can be asked for again."""
         async with self._held(tenant_id) as keeper:
             await keeper.halt(drain=False)
             await self._desk.forget(tenant_id)
+            await keeper.lifecycle.apply(Event.STOP, actor="admin", desired=DesiredState.STOPPED)
+            await keeper.lifecycle.apply(Event.UNLINK, actor="admin")
+            await delete()
             self._desk.close_log(tenant_id)
             del self._keepers[tenant_id]
 

@@ -3,7 +3,7 @@
 The supervisor is a neighbour that this package must not import: it satisfies `Fleet` by shape.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -53,8 +53,8 @@ class Fleet(Protocol):
         """Unlink the device and forget the profile."""
         ...
 
-    async def forget(self, tenant_id: TenantId) -> None:
-        """Stop and remove the profile, before the tenant is deleted."""
+    async def forget(self, tenant_id: TenantId, delete: Callable[[], Awaitable[None]]) -> None:
+        """Stop it, remove the profile, ``delete`` its rows: nobody can start it in between."""
         ...
 
     async def reload(self, tenant_id: TenantId) -> None:

@@ -239,8 +239,9 @@ async def change_tenant(call: Call[ChangeTenant, NoQuery]) -> TenantView:
 async def delete_tenant(call: Call[NoBody, NoQuery]) -> web.Response:
     """Profile first, rows last: what fails half-way can be asked for again."""
     await call.deps.store.fetch_tenant(call.tenant_id)
-    await call.deps.fleet.forget(call.tenant_id)
-    await call.deps.store.delete_tenant(call.tenant_id)
+    await call.deps.fleet.forget(
+        call.tenant_id, partial(call.deps.store.delete_tenant, call.tenant_id)
+    )
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 

@@ -22,8 +22,9 @@ from flowhq.model import TenantId
 # Spec: guarantees.md, "Order, poison, pressure, outage". Longer, and a dead server holds a chat.
 COMMAND_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 3.0
-# Waiting for a free connection plus one connect.
-ACQUIRE_TIMEOUT_S = 5.0
+# Waiting for a free connection; connecting comes on top of it. Whoever gets none in time waits
+# outside of the pool, so that a database which is slow is not also stormed.
+FREE_TIMEOUT_S = 2.0
 # A connection that does not answer a ROLLBACK at once is thrown away.
 ROLLBACK_TIMEOUT_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
@@ -74,13 +75,24 @@ class Database:
     """A pool on a migrated database. Owns its connections from ``open`` to ``close``.
 
     ``url`` is the owner's: each connection logs in as it and takes the application's role at its
-    start, for good.
+    start, for good. ``command_timeout_s`` limits each statement, ``connect_timeout_s`` each new
+    connection.
     """
 
-    def __init__(self, url: str, *, min_size: int = 2, max_size: int = 10) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        min_size: int = 2,
+        max_size: int = 10,
+        command_timeout_s: float = COMMAND_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
         self._url = url
         self._min_size = min_size
         self._max_size = max_size
+        self._command_timeout_s = command_timeout_s
+        self._connect_timeout_s = connect_timeout_s
         self._pool: asyncpg.Pool[Record] | None = None
 
     async def open(self) -> None:
@@ -95,8 +107,8 @@ class Database:
                 max_size=self._max_size,
                 max_queries=QUERIES_PER_CONNECTION,
                 max_inactive_connection_lifetime=0,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=COMMAND_TIMEOUT_S,
+                timeout=self._connect_timeout_s,
+                command_timeout=self._command_timeout_s,
                 init=prepare_connection,
                 reset=_leave_as_it_is,
                 server_settings=_session_settings(),
@@ -152,7 +164,7 @@ class Database:
             raise StoreUnavailableError("The database is not open.")
         pool = self._pool
         with translated():
-            connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+            connection = await pool.acquire(timeout=FREE_TIMEOUT_S + self._connect_timeout_s)
         try:
             with translated():
                 await connection.execute(begin)

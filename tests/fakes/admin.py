@@ -1,7 +1,7 @@
 """A store and a fleet in memory, for tests of the API alone; and what drives the API."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -227,8 +227,9 @@ class FakeFleet:
     async def log_out(self, tenant_id: TenantId) -> TenantSnapshot:
         return self._become("log_out", tenant_id, WorkerStatus.STOPPED, Reason.LOGGED_OUT)
 
-    async def forget(self, tenant_id: TenantId) -> None:
+    async def forget(self, tenant_id: TenantId, delete: Callable[[], Awaitable[None]]) -> None:
         self.calls.append(("forget", tenant_id))
+        await delete()
         self.seen.pop(tenant_id, None)
 
     async def reload(self, tenant_id: TenantId) -> None:

@@ -61,6 +61,13 @@ class Bench:
             await self.supervisor.start(tenant_id)
         await settle()
 
+    async def delete(self, tenant_id: TenantId) -> None:
+        async def rows() -> None:
+            await asyncio.sleep(0)
+            del self.desk.known[tenant_id]
+
+        await self.supervisor.forget(tenant_id, rows)
+
     async def fail(self, error: Exception, tenant_id: TenantId = ONE) -> FakeRunner:
         """The present attempt fails; the supervisor has dealt with it."""
         runner = self.desk.runner(tenant_id)
@@ -217,11 +224,42 @@ async def test_a_logout_of_a_parked_tenant_that_is_wanted_starts_it_afresh(bench
 async def test_a_forgotten_tenant_is_stopped_and_gone(bench: Bench) -> None:
     await bench.start()
     runner = bench.desk.runner(ONE)
-    await bench.supervisor.forget(ONE)
+    await bench.delete(ONE)
     assert runner.closed
     assert bench.desk.asked("forget", "close_log") == [("forget", ONE), ("close_log", ONE)]
     assert bench.supervisor.snapshot(ONE) is None
     assert ONE not in bench.supervisor.snapshots()
+
+
+@pytest.mark.parametrize("turns", range(0, 30, 3))
+async def test_a_start_during_a_deletion_finds_no_tenant(bench: Bench, turns: int) -> None:
+    await bench.start()
+    deleting = asyncio.create_task(bench.delete(ONE))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    with pytest.raises((NotFoundError, WrongStateError)):
+        await bench.supervisor.start(ONE)
+    await deleting
+    assert bench.desk.opened(ONE) == 1
+    assert all(runner.closed for runner in bench.desk.runners[ONE])
+    with pytest.raises(NotFoundError):
+        await bench.supervisor.start(ONE)
+
+
+async def test_a_deletion_that_fails_leaves_a_stopped_tenant_and_can_be_repeated(
+    bench: Bench,
+) -> None:
+    async def refuse() -> None:
+        raise StoreUnavailableError("away")
+
+    await bench.start()
+    with pytest.raises(StoreUnavailableError):
+        await bench.supervisor.forget(ONE, refuse)
+    assert bench.snapshot().desired is DesiredState.STOPPED
+    assert not bench.snapshot().paired
+    assert bench.desk.runners[ONE][0].closed
+    await bench.delete(ONE)
+    assert bench.supervisor.snapshot(ONE) is None
 
 
 async def test_a_reload_goes_to_the_desk(bench: Bench) -> None:
@@ -265,6 +303,10 @@ async def test_two_starts_at_once_start_it_once(bench: Bench) -> None:
     assert bench.desk.opened(ONE) == 1
 
 
+async def nothing_more() -> None:
+    """The rows stay: as if the tenant were made anew at once."""
+
+
 VERBS: dict[str, Verb] = {
     "start": lambda supervisor, tenant_id: supervisor.start(tenant_id),
     "stop": lambda supervisor, tenant_id: supervisor.stop(tenant_id),
@@ -273,7 +315,7 @@ VERBS: dict[str, Verb] = {
     "pause": lambda supervisor, tenant_id: supervisor.pause(tenant_id),
     "resume": lambda supervisor, tenant_id: supervisor.resume(tenant_id),
     "log_out": lambda supervisor, tenant_id: supervisor.log_out(tenant_id),
-    "forget": lambda supervisor, tenant_id: supervisor.forget(tenant_id),
+    "forget": lambda supervisor, tenant_id: supervisor.forget(tenant_id, nothing_more),
 }
 
 
@@ -312,7 +354,7 @@ async def test_a_verb_that_waited_while_its_tenant_was_forgotten_is_not_lost_sig
 ) -> None:
     await bench.start()
     bench.desk.runner(ONE).may_close.clear()
-    forgetting = asyncio.create_task(bench.supervisor.forget(ONE))
+    forgetting = asyncio.create_task(bench.supervisor.forget(ONE, nothing_more))
     await settle()
     starting = asyncio.create_task(bench.supervisor.start(ONE))
     await settle()
@@ -766,7 +808,7 @@ async def test_who_was_forgotten_meanwhile_does_not_come_back(bench: Bench) -> N
         bench.desk.add(tenant_id, desired=DesiredState.RUNNING)
     await bench.supervisor.open()
     await settle()
-    await bench.supervisor.forget(TWO)
+    await bench.delete(TWO)
     await bench.clock.advance(60)
     assert bench.desk.opened(TWO) == 0
 
