@@ -6,12 +6,14 @@ order of shutdown, read from the bottom up.
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -32,7 +34,12 @@ from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
 from flowhq.desk import ChannelHost, MakeLedger, TenantDesk
-from flowhq.errors import ExitCode, StoreRefusedError, StoreUnavailableError
+from flowhq.errors import (
+    ExitCode,
+    MisconfiguredError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from flowhq.signals import Signals, SystemdNotifier, catch_signals
 from flowhq.supervisor import Supervisor
 
@@ -57,6 +64,7 @@ class Surroundings:
 
 async def run(config: Config, surroundings: Surroundings | None = None) -> int:
     """Run until a signal; the process's exit code. Errors of the start are FlowHQErrors."""
+    require_folders(config)
     log_handle = logs.setup(config.logging)
     try:
         await _live(config, surroundings or Surroundings(), log_handle)
@@ -162,6 +170,34 @@ async def open_database_url(config: Config, stack: AsyncExitStack) -> str:
     server = EmbeddedPostgres(config.database.data_dir)
     await stack.enter_async_context(server)
     return server.dsn()
+
+
+def require_folders(config: Config) -> list[Path]:
+    """The folders that the daemon keeps its things in; MisconfiguredError names the one that
+    cannot be written, or cannot be made."""
+    folders = {
+        "[web] profiles_dir": config.web.profiles_dir,
+        "[logging] directory": config.logging.directory,
+    }
+    if config.database.embedded:
+        folders["[database] data_dir"] = config.database.data_dir
+    for setting, folder in folders.items():
+        _require_writable(setting, folder)
+    return list(folders.values())
+
+
+def _require_writable(setting: str, folder: Path) -> None:
+    """Writes a file into the folder, or into the nearest one above in which it would be made."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            return
+    except OSError as error:
+        raise MisconfiguredError(
+            f"{folder} cannot be written: {error.strerror}.",
+            next_step=f"Give {nearest} to the user that runs the daemon, or set {setting} to "
+            "another folder.",
+        ) from error
 
 
 def web_settings(config: Config) -> WebSettings:

@@ -19,7 +19,7 @@ from playwright.async_api import BrowserContext, Error
 from flowhq.channel.web import browser, faults
 from flowhq.channel.web.driver import Driver
 from flowhq.config import Config
-from flowhq.daemon import web_settings
+from flowhq.daemon import require_folders, web_settings
 from flowhq.db.embedded import find_binaries
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import refuse_old_server
@@ -156,25 +156,7 @@ async def check_database(config: Config) -> str:
 
 
 async def check_folders(config: Config) -> str:
-    folders = [config.web.profiles_dir, config.logging.directory]
-    if config.database.embedded:
-        folders.append(config.database.data_dir)
-    for folder in folders:
-        _require_writable(folder)
-    return f"{', '.join(map(str, folders))} can be written"
-
-
-def _require_writable(folder: Path) -> None:
-    """Writes a file into the folder, or into the nearest one above in which it would be made."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=nearest):
-            return
-    except OSError as error:
-        raise MisconfiguredError(
-            f"{folder} cannot be written: {error.strerror}.",
-            next_step=f"Give {nearest} to the user that runs the daemon, or name another folder.",
-        ) from error
+    return f"{', '.join(map(str, require_folders(config)))} can be written"
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
