@@ -97,7 +97,7 @@ class Daemon:
             "FLOWHQ_WEB__PROFILES_DIR": str(self.profiles),
             "FLOWHQ_LOGGING__DIRECTORY": str(self.logs),
         }
-        self.program = Program("daemon", home, "flowhq", "run", **places, **(SETTINGS | settings))
+        self.program = Program("daemon", home, "flowhq", "run", **(places | SETTINGS | settings))
         self.api = Http(f"http://127.0.0.1:{port}", PASSWORD)
 
     def start(self) -> None:
