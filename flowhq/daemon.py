@@ -7,7 +7,7 @@ order of shutdown, read from the bottom up.
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from flowhq import killpoints
+from flowhq import killpoints, watchdog
 from flowhq import log as logs
 from flowhq.admin.app import create_app
 from flowhq.admin.ports import AdminDeps
@@ -40,6 +40,7 @@ from flowhq.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from flowhq.pulse import Pulse
 from flowhq.signals import Signals, SystemdNotifier, catch_signals
 from flowhq.supervisor import Supervisor
 
@@ -78,7 +79,11 @@ async def _live(config: Config, around: Surroundings, log_handle: logs.LogHandle
     """Everything between the first signal handler and the last part closed."""
     async with AsyncExitStack() as stack:
         signals = await stack.enter_async_context(catch_signals())
-        starting = asyncio.create_task(_open(config, around, stack, log_handle), name="start")
+        pulse = Pulse()
+        _chore(stack, pulse.run(), "pulse")
+        _chore(stack, _reopen_logs(signals, log_handle), "log files")
+        opening = _open(config, around, stack, log_handle, pulse)
+        starting = asyncio.create_task(opening, name="start")
         stopping = asyncio.create_task(signals.stop.wait(), name="stop")
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -87,11 +92,15 @@ async def _live(config: Config, around: Surroundings, log_handle: logs.LogHandle
             await asyncio.wait({starting})
             return
         supervisor, server = starting.result()
-        await _serve(supervisor, server, signals)
+        await _serve(supervisor, server, signals, pulse)
 
 
 async def _open(
-    config: Config, around: Surroundings, stack: AsyncExitStack, log_handle: logs.LogHandle
+    config: Config,
+    around: Surroundings,
+    stack: AsyncExitStack,
+    log_handle: logs.LogHandle,
+    pulse: Pulse,
 ) -> tuple[Supervisor, AdminServer]:
     """Open every part; what is open already is closed by the stack, whatever happens."""
     clock = around.clock
@@ -100,7 +109,13 @@ async def _open(
     await migrate.migrate(url)
     installation = await load_installation(url)
     settings = config.database
-    database = Database(url, min_size=settings.pool_min, max_size=settings.pool_max)
+    database = Database(
+        url,
+        min_size=settings.pool_min,
+        max_size=settings.pool_max,
+        command_timeout_s=settings.command_timeout_s,
+        connect_timeout_s=settings.connect_timeout_s,
+    )
     await stack.enter_async_context(database)
     await host.open()
     stack.push_async_callback(host.close)
@@ -121,6 +136,7 @@ async def _open(
         clock=clock,
         version=version("flowhq"),
         started_at=clock.now(),
+        pulse=pulse,
     )
     server = AdminServer(create_app(deps), config.admin.host, config.admin.port)
     await server.open()
@@ -143,11 +159,13 @@ def _outer_parts(config: Config, around: Surroundings) -> tuple[ChannelHost, Mak
     return killpoints.FusedHost(host, fuse), partial(killpoints.FusedLedger, fuse=fuse)
 
 
-async def _serve(supervisor: Supervisor, server: AdminServer, signals: Signals) -> None:
+async def _serve(
+    supervisor: Supervisor, server: AdminServer, signals: Signals, pulse: Pulse
+) -> None:
     """Tell systemd, wait for the signal to stop; a second one ends the draining."""
     notifier = SystemdNotifier()
     notifier.ready()
-    beat = asyncio.create_task(_watchdog(notifier, supervisor), name="watchdog")
+    beat = asyncio.create_task(watchdog.watch(notifier, pulse, supervisor), name="watchdog")
     await signals.stop.wait()
     log.info("stopping")
     notifier.stopping()
@@ -218,23 +236,13 @@ def web_settings(config: Config) -> WebSettings:
     )
 
 
-async def _watchdog(notifier: SystemdNotifier, supervisor: Supervisor) -> None:
-    """Being scheduled here at all is the proof that the loop turns."""
-    interval_s = notifier.watchdog_interval_s
+async def _reopen_logs(signals: Signals, log_handle: logs.LogHandle) -> None:
+    """SIGHUP: somebody moved the files away, and wants new ones."""
     while True:
-        health = await supervisor.health()
-        notifier.status(_status(health))
-        if interval_s is not None:
-            notifier.alive()
-        await asyncio.sleep(interval_s or 30.0)
-
-
-def _status(health: Mapping[str, object]) -> str:
-    """The line of `systemctl status`: how many tenants, and how many workers of each kind."""
-    workers = health["workers"]
-    kinds = sorted(workers.items()) if isinstance(workers, Mapping) else ()
-    told = ", ".join(f"{count} {kind}" for kind, count in kinds) or "none started"
-    return f"{health['tenants']} tenants: {told}"
+        await signals.reload.wait()
+        signals.reload.clear()
+        log_handle.reopen()
+        log.info("log files reopened")
 
 
 def _chore(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:

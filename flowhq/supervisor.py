@@ -25,6 +25,9 @@ from flowhq.model import ChatKey, DesiredState, TenantId, TenantSnapshot
 
 log = structlog.get_logger(__name__)
 
+# One round over all tenants: some write to a database that does not answer, some are killed.
+ROUND_MAX_S = 120.0
+
 
 class Desk(RunnerDesk, Protocol):
     """What the supervisor needs done by the floors it may not know; the daemon provides it.
@@ -95,9 +98,10 @@ class Supervisor:
             keeper.hurry()
 
     @property
-    def idle_s(self) -> float:
-        """Seconds since it last went round all tenants."""
-        return self._clock.monotonic() - self._went_round_s
+    def overdue_s(self) -> float:
+        """For how long its rounds over all tenants have been late; 0 when all is well."""
+        due_s = self._went_round_s + self._settings.stale_check_s + ROUND_MAX_S
+        return max(0.0, self._clock.monotonic() - due_s)
 
     # -- what the admin floor asks ----------------------------------------------------------------
 

@@ -40,6 +40,14 @@ class DatabaseHealth(BaseModel):
     answer_ms: float | None
 
 
+class LoopHealth(BaseModel):
+    """How late the daemon's event loop was in the last minute, in milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
 class HealthDetailsView(BaseModel):
     """What an operator looks at first; ``tenants`` are the fleet's own figures."""
 
@@ -47,6 +55,7 @@ class HealthDetailsView(BaseModel):
     version: str
     uptime_s: float
     database: DatabaseHealth
+    loop: LoopHealth
     tenants: dict[str, Any]
 
 
@@ -65,12 +74,14 @@ async def ready(call: NoCall) -> web.Response:
 
 async def details(call: NoCall) -> HealthDetailsView:
     database = await _ping(call.deps)
+    lag = call.deps.pulse.figures_ms()
     uptime_s = (call.deps.clock.now() - call.deps.started_at).total_seconds()
     return HealthDetailsView(
         status=_status(call, database),
         version=call.deps.version,
         uptime_s=round(uptime_s, 1),
         database=database,
+        loop=LoopHealth(p50_ms=lag["p50"], p99_ms=lag["p99"], max_ms=lag["max"]),
         tenants=dict(await call.deps.fleet.health()),
     )
 

@@ -4,7 +4,7 @@ The supervisor is a neighbour that this package must not import: it satisfies `F
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -20,6 +20,7 @@ from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
 from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
 from flowhq.model import ChatKey, TenantId, TenantSnapshot
+from flowhq.pulse import Pulse
 
 
 class Fleet(Protocol):
@@ -151,3 +152,4 @@ class AdminDeps:
     clock: Clock
     version: str
     started_at: datetime
+    pulse: Pulse = field(default_factory=Pulse)

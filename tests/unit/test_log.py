@@ -272,6 +272,22 @@ def test_lines_of_threads_do_not_mix(start: Start, tmp_path: Path) -> None:
     assert len(lines) == 800
 
 
+def test_after_a_reopening_lines_go_to_a_new_file(tmp_path: Path) -> None:
+    handle = log.setup(LoggingSettings(format="json", directory=tmp_path), Stream())
+    path = tmp_path / "tenants" / f"{TENANT}.log"
+    structlog.get_logger().info("before", tenant_id=str(TENANT))
+    moved = path.rename(path.with_suffix(".old"))
+    structlog.get_logger().info("still the old one", tenant_id=str(TENANT))
+    handle.reopen()
+    structlog.get_logger().info("after", tenant_id=str(TENANT))
+    handle.close()
+    assert [orjson.loads(line)["event"] for line in moved.read_bytes().splitlines()] == [
+        "before",
+        "still the old one",
+    ]
+    assert orjson.loads(path.read_bytes())["event"] == "after"
+
+
 def test_closing_puts_everything_back(tmp_path: Path) -> None:
     root = logging.getLogger()
     before = (root.handlers[:], root.level)

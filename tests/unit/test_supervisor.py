@@ -31,7 +31,7 @@ from flowhq.model import (
     TenantStatus,
     WorkerStatus,
 )
-from flowhq.supervisor import Supervisor
+from flowhq.supervisor import ROUND_MAX_S, Supervisor
 from tests.fakes.clock import FakeClock, settle, until
 from tests.fakes.desk import FakeDesk, FakeRunner, tenant
 
@@ -701,12 +701,21 @@ async def test_a_few_failures_are_no_incident(bench: Bench) -> None:
     assert (await bench.supervisor.health())["incidents"] == 0
 
 
-async def test_the_rounds_tell_when_they_were_last_made(bench: Bench) -> None:
+async def test_rounds_that_do_not_end_are_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await bench.supervisor.open()
-    await bench.clock.advance(bench.settings.stale_check_s - 1)
-    assert bench.supervisor.idle_s == bench.settings.stale_check_s - 1
-    await bench.clock.advance(1)
-    assert bench.supervisor.idle_s == 0
+    await bench.start()
+    for _ in range(10):
+        await bench.clock.advance(bench.settings.stale_check_s)
+        assert bench.supervisor.overdue_s == 0
+    gate = asyncio.Event()
+    monkeypatch.setattr(bench.desk.known[ONE], "flush", gate.wait)
+    await bench.clock.advance(600)
+    assert bench.supervisor.overdue_s == 600 - bench.settings.stale_check_s - ROUND_MAX_S
+    gate.set()
+    await settle()
+    assert bench.supervisor.overdue_s == 0
 
 
 # -- outages ----

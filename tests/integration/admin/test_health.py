@@ -34,6 +34,7 @@ async def test_details_tell_version_uptime_database_and_tenants(api: Api) -> Non
     assert details["uptime_s"] >= 0
     assert details["database"]["reachable"] is True
     assert details["tenants"] == {"tenants": 0}
+    assert set(details["loop"]) == {"p50_ms", "p99_ms", "max_ms"}
 
 
 async def test_a_taken_port_is_a_sentence(server: AdminServer) -> None:
