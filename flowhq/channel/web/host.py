@@ -11,6 +11,7 @@ import structlog
 from playwright.async_api import BrowserContext
 
 from flowhq.channel.web import browser, faults, profile
+from flowhq.channel.web.buffer import Room
 from flowhq.channel.web.driver import Driver
 from flowhq.channel.web.page import WebChannel
 from flowhq.channel.web.script import MANIFEST, VENDOR, load_bundle
@@ -41,6 +42,7 @@ class BrowserHost:
         self._agent = ""
         self._driver = Driver(self._driver_gone)
         self._slots = asyncio.Semaphore(settings.concurrent_starts)
+        self.room = Room(settings.event_buffer_total)
         self._tabs: dict[Path, Tab] = {}
 
     async def open(self) -> None:
@@ -50,11 +52,20 @@ class BrowserHost:
         self._agent = browser.user_agent(self.settings, major)
         wajs = json.loads((VENDOR / MANIFEST).read_bytes()).get("version", "unknown")
         self.versions = f"Chromium {major}, wa-js {wajs}"
-        profile.make(self._profiles)
+        self._make_profiles_dir()
         if not os.access(browser.LAUNCHER, os.X_OK):
             log.warning("browser_starter_not_executable", path=str(browser.LAUNCHER))
         if browser.is_root():
             log.warning("browsers_without_sandbox", why="running as root")
+
+    def _make_profiles_dir(self) -> None:
+        try:
+            profile.make(self._profiles)
+        except OSError as error:
+            raise MisconfiguredError(
+                f"The profiles' folder {self._profiles} cannot be written ({error.strerror}).",
+                next_step="Give it to the user that runs the daemon, or set [web] profiles_dir.",
+            ) from None
 
     async def close(self) -> None:
         """Closes what is still open, then the driver; nothing of it runs afterwards."""
