@@ -26,6 +26,9 @@ CHAT_LIMITS = (100, 1000)
 # An answer this full of what was asked for may leave older ones out: kinds that are no messages
 # are counted by the page and not handed over.
 FULL_SHARE = 0.5
+# Clocks differ by minutes. A time further ahead is nonsense, and would make its message the newest
+# of the chat for ever: it says nothing about what came before or after.
+AHEAD = timedelta(hours=1)
 
 
 class CatchUp:
@@ -91,7 +94,9 @@ class CatchUp:
             if verdict.state is None:
                 continue
             state, reason = verdict.state, verdict.reason
-            if state is InboxState.NEW:
+            if message.at - self._clock.now() > AHEAD:
+                pass
+            elif state is InboxState.NEW:
                 if not why_not and self._clock.now() - message.at > self._max_age:
                     why_not = "too_old"
                 if why_not:

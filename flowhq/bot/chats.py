@@ -75,7 +75,7 @@ class Lanes(Generic[Item]):
         """Have the database read after what is in line: something waits there that nobody lined
         up."""
         lane = self._lane(chat)
-        # Nothing was too much for it: what comes meanwhile is read with the rest, and no word of it.
+        # Nothing was too much for it: what comes meanwhile is read with the rest, without a word.
         lane.behind = lane.missed = lane.told = True
 
     def depth(self) -> int:

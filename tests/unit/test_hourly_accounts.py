@@ -1,6 +1,7 @@
 """The hour's books in the log: a line a tenant, one in all, and no hour is the last one."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ import pytest
 import structlog
 
 from flowhq import daemon
+from flowhq.db import accounting
 from flowhq.db.accounting import Account, Books
 from flowhq.errors import StoreUnavailableError
 from flowhq.model import TenantId
@@ -24,7 +26,7 @@ class Hours:
         self.clock = FakeClock()
         self.since: list[datetime] = []
         self.down = False
-        monkeypatch.setattr(daemon.accounting, "fetch_accounts", self._fetch)
+        monkeypatch.setattr(accounting, "fetch_accounts", self._fetch)
 
     async def _fetch(self, database: object, since: datetime) -> Books:
         self.since.append(since)
@@ -68,7 +70,7 @@ async def test_the_death_of_a_chore_is_told() -> None:
         raise ValueError("a bug")
 
     with structlog.testing.capture_logs() as lines:
-        async with daemon.AsyncExitStack() as stack:
+        async with AsyncExitStack() as stack:
             daemon._chore(stack, work(), "books")  # noqa: SLF001
             await settle()
     [line] = lines

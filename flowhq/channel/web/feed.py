@@ -38,7 +38,7 @@ NEXT_CODE_S = 20
 class Feed:
     """Numbers the page's documents and turns what the present one tells into events.
 
-    What an old document still had to say is dropped: the new one tells its own state.
+    What an old document still had to say is dropped and counted: the new one tells its own state.
     ``on_loaded`` is told False for a new document and True once wa-js found its way in it;
     ``on_fault`` gets what ends the channel.
     """
@@ -61,6 +61,7 @@ class Feed:
         self.document = 0
         self.page_version = ""
         self.unreadable = 0
+        self.late = 0
         self._readers: dict[str, Callable[[dict[str, Any]], ChannelEvent | None]] = {
             "msg": self._message,
             "ready": self._ready,
@@ -84,7 +85,9 @@ class Feed:
                 self._begin(document_id)
             if document_id == self._document_id:
                 self.take_events(events)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            else:
+                self._count_late(len(events))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._count_unreadable(error)
 
     def take_events(self, raws: Iterable[dict[str, Any]]) -> None:
@@ -119,7 +122,7 @@ class Feed:
         """One event that cannot be read costs none of the others."""
         try:
             return self._read_one(raw)
-        except (convert.UnreadableError, KeyError, TypeError, ValueError) as error:
+        except (convert.UnreadableError, KeyError, TypeError, ValueError, RecursionError) as error:
             self._count_unreadable(error)
             return None
 
@@ -161,6 +164,10 @@ class Feed:
                     "Nobody reads the channel's events.", reason=Reason.INTERNAL_ERROR
                 )
             )
+
+    def _count_late(self, number: int) -> None:
+        self.late += number
+        log.info("events_of_a_document_that_is_gone", number=number, count=self.late)
 
     def _count_unreadable(self, error: Exception) -> None:
         self.unreadable += 1

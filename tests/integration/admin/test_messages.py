@@ -12,7 +12,7 @@ from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
-from flowhq.model import Ack, InboxState, OutboxState, TenantId
+from flowhq.model import Ack, ChatKey, InboxState, OutboxState, TenantId
 from tests.fakes.admin import FakeFleet
 from tests.integration.admin.conftest import Api
 from tests.integration.db.messages import ASHA_PN, message, say
@@ -109,7 +109,7 @@ async def test_dead_letters_are_listed_and_put_back_and_the_tenant_is_woken(
     decision = answer.body["decision"]
     assert (decision["state"], decision["attempts"], decision["error"]) == ("new", 0, "")
     assert decision["requeued_at"] is not None
-    assert fleet.woken == [(shop.tenant_id, ASHA_PN)]
+    assert fleet.woken == [(shop.tenant_id, ChatKey(ASHA_PN))]
     again = await api.call("POST", f"{shop.path}/{dead['id']}/requeue")
     assert (again.status, again.kind) == (409, "wrong-state")
     assert again.body["next_step"]

@@ -124,6 +124,19 @@ async def test_of_a_backlog_only_the_newest_message_of_each_chat_is_answered(ben
     }
 
 
+@pytest.mark.parametrize("from_me", [False, True], ids=["theirs", "a person's"])
+async def test_a_message_of_an_impossible_future_does_not_stand_for_the_others(
+    bench: Bench, from_me: bool
+) -> None:
+    bench.missed("far ahead", ago_s=-86_400, from_me=from_me)
+    bench.missed("a1", ago_s=100)
+    bench.missed("a2", ago_s=50)
+    await bench.run()
+    reasons = bench.ledger.reasons()
+    assert (reasons["a1"], reasons["a2"]) == ("backlog", "")
+    assert reasons["far ahead"] == ("own" if from_me else "")
+
+
 async def test_messages_are_recorded_oldest_first_and_as_caught_up(bench: Bench) -> None:
     for number in (3, 1, 2):
         bench.missed(f"a{number}", ago_s=100 - number)

@@ -228,3 +228,43 @@ def test_every_item_is_done_once_and_in_order(
     asyncio.run(run())
     assert work.done == arrived
     assert not any(work.waiting.values())
+
+
+# -- what was put back ----
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_woken_chat_gets_what_nobody_lined_up_after_what_is_in_line(busy: bool) -> None:
+    work = Work()
+    async with asyncio.TaskGroup() as group:
+        lanes = work.lanes(group)
+        if busy:
+            work.gates[AMINA] = asyncio.Event()
+            work.arrive(lanes, AMINA, 1, 2)
+            await settle()
+        work.record(AMINA, 9)
+        lanes.wake(AMINA)
+        if busy:
+            work.gates[AMINA].set()
+    assert work.done[AMINA] == ([1, 2, 9] if busy else [9])
+
+
+async def test_a_woken_chat_is_not_called_full() -> None:
+    work = Work()
+    work.refill_gate = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        lanes = work.lanes(group)
+        lanes.wake(AMINA)
+        assert work.arrive(lanes, AMINA, 1, 2) == [Place.STILL_FULL] * 2
+        work.refill_gate.set()
+    assert work.done[AMINA] == [1, 2]
+
+
+async def test_waking_a_chat_without_anything_ends_at_once() -> None:
+    work = Work()
+    async with asyncio.TaskGroup() as group:
+        lanes = work.lanes(group)
+        lanes.wake(AMINA)
+        lanes.wake(AMINA)
+    assert (work.handled, lanes.depth()) == ([], 0)
+    assert len(work.refills) == 1

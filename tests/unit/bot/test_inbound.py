@@ -95,6 +95,15 @@ def test_what_is_no_chat_with_a_contact_is_dropped(chat: str) -> None:
     assert (verdict.state, verdict.reason) == (None, "not_a_contact")
 
 
+@pytest.mark.parametrize(
+    "chat",
+    ["", "nonsense", "@c.us", "255@s.whatsapp.net", "255@c.us@c.us", "\ud800@lid", "2 5@lid"],
+)
+def test_what_is_no_address_at_all_is_dropped(chat: str) -> None:
+    verdict = judge(message(chat=Jid(chat)), paused=False)
+    assert (verdict.state, verdict.reason) == (None, "not_a_chat")
+
+
 @pytest.mark.parametrize("raw_type", sorted(NOT_A_MESSAGE))
 def test_events_dressed_as_messages_are_dropped(raw_type: str) -> None:
     assert judge(message(raw_type=raw_type), paused=False).state is None

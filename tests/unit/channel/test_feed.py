@@ -159,3 +159,45 @@ def test_a_line_that_nobody_reads_is_a_fault() -> None:
     desk = Desk(limit=2)
     desk.tell(HELLO, *({"k": "lost", "detail": str(n)} for n in range(5)))
     assert [type(fault) for fault in desk.faults] == [ChannelRestartError]
+
+
+async def test_what_a_document_that_is_gone_still_says_is_counted_and_dropped() -> None:
+    desk = Desk()
+    desk.tell({"k": "msg", "m": MESSAGE}, document="never begun")
+    desk.tell(HELLO)
+    desk.tell(HELLO, document="d2")
+    desk.tell({"k": "msg", "m": MESSAGE}, {"k": "out", "reason": "x"}, document="d1")
+    desk.tell({"k": "msg", "m": MESSAGE | {"id": "A2"}}, document="d2")
+    assert desk.feed.late == 3
+    [event] = await desk.told()
+    assert isinstance(event, MessageSeen)
+    assert event.message.message_id == "A2"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "year"),
+    [(-62_135_596_800, 1), (0, 1970), (-1, 1969), (253_402_300_799, 9999), (1_795_222_333.9, 2026)],
+)
+async def test_a_time_that_can_be_is_taken_however_odd(seconds: float, year: int) -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "msg", "m": MESSAGE | {"t": seconds}})
+    [event] = await desk.told()
+    assert isinstance(event, MessageSeen)
+    assert event.message.at.year == year
+
+
+@pytest.mark.parametrize("t", [253_402_300_800, 1_795_222_333_000, 1e300, -1e300, "1", None, True])
+async def test_a_time_that_cannot_be_costs_its_message_alone(t: object) -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "msg", "m": MESSAGE | {"t": t}}, {"k": "msg", "m": MESSAGE})
+    assert desk.feed.unreadable == 1
+    assert len(await desk.told()) == 1
+
+
+async def test_bottomless_content_costs_its_message_alone() -> None:
+    desk = Desk()
+    deep: Any = "x"
+    for _ in range(900):
+        deep = {"c": deep}
+    desk.feed.take_events([HELLO, {"k": "msg", "m": MESSAGE | {"c": deep}}, {"k": "idle"}])
+    assert len(await desk.told()) >= 1
