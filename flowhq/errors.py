@@ -17,7 +17,6 @@ class ExitCode(IntEnum):
     FAILURE = 1
     USAGE = 2
     UNAVAILABLE = 69
-    SOFTWARE = 70
     CONFIG = 78
 
 
