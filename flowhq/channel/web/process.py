@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -24,7 +24,7 @@ class Process:
     pid: int
     parent: int
     session: int
-    state: str
+    state: str = field(compare=False)
     started: int
 
     @property
