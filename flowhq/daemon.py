@@ -233,6 +233,7 @@ def web_settings(config: Config) -> WebSettings:
         probe_timeout_s=config.supervisor.probe_timeout_s,
         concurrent_starts=web.concurrent_starts,
         event_buffer=config.limits.memory_events_per_tenant,
+        event_buffer_total=config.limits.memory_events_total,
     )
 
 

@@ -22,7 +22,7 @@ class WebSettings:
     for one. ``user_agent``: "" is our own. ``launch_timeout_s``: a browser's start and the page's
     first answer, each. ``concurrent_starts``: browsers that may be starting at the same time.
     ``device_name``: what the phone shows in its list of linked devices. ``event_buffer``: events
-    of one tenant that wait for their reader before EventsDropped.
+    of one tenant that wait for their reader before EventsDropped; ``event_buffer_total``: of all.
     """
 
     url: str
@@ -35,7 +35,8 @@ class WebSettings:
     probe_timeout_s: float = 10.0
     concurrent_starts: int = 2
     device_name: str = "Flow HQ"
-    event_buffer: int = 1000
+    event_buffer: int = 500
+    event_buffer_total: int = 20_000
 
     @property
     def host(self) -> str:

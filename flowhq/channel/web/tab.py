@@ -14,7 +14,7 @@ import structlog
 from playwright.async_api import BrowserContext, Error, Frame, Page
 
 from flowhq.channel.web import faults, process, profile, script
-from flowhq.channel.web.buffer import EventBuffer
+from flowhq.channel.web.buffer import EventBuffer, Room
 from flowhq.channel.web.feed import Feed
 from flowhq.channel.web.fence import foreign, refuse
 from flowhq.channel.web.settings import WebSettings
@@ -39,6 +39,7 @@ class Browsers(Protocol):
 
     settings: WebSettings
     clock: Clock
+    room: Room
 
     @property
     def bundle(self) -> str: ...
@@ -102,7 +103,7 @@ class Tab:
             await self._end(FORGET_LIMIT_S if self._is_lost else CLOSE_LIMIT_S)
         self._browsers.claim(self)
         self.fault = None
-        self.buffer.close()
+        self.buffer.discard()
         self.buffer, self.feed = self._new_line()
         self._loaded.clear()
         try:
@@ -182,7 +183,7 @@ class Tab:
         context, leader = self._context, self._leader
         self._context = self._leader = self._page = None
         self._stop_deadline()
-        self.buffer.close()
+        self.buffer.discard()
         self._loaded.set()
         tree = [] if leader is None else process.tree_of(leader)
         try:
@@ -321,7 +322,7 @@ class Tab:
     # -- watching ---------------------------------------------------------------------------------
 
     def _new_line(self) -> tuple[EventBuffer, Feed]:
-        buffer = EventBuffer(self._browsers.settings.event_buffer)
+        buffer = EventBuffer(self._browsers.settings.event_buffer, self._browsers.room)
         feed = Feed(self._browsers.clock, buffer, on_loaded=self._document, on_fault=self.fail)
         return buffer, feed
 

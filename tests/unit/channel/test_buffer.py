@@ -1,10 +1,12 @@
 """The line between page and reader: ordered, bounded, and honest about what it dropped."""
 
 import asyncio
+import tracemalloc
+from datetime import UTC, datetime
 
 import pytest
 
-from flowhq.channel.web.buffer import EventBuffer
+from flowhq.channel.web.buffer import EventBuffer, Room
 from flowhq.errors import ChannelRestartError
 from flowhq.events import (
     AckSeen,
@@ -12,15 +14,33 @@ from flowhq.events import (
     ConnectionLost,
     EventsDropped,
     LoggedOut,
+    MessageSeen,
     Ready,
 )
-from flowhq.model import Ack, MessageId, Reason
+from flowhq.model import Ack, InboundMessage, Jid, MessageId, MessageKind, Reason, Source
 
 READY = Ready("255712345678", "", 1)
 
 
 def ack(n: int) -> AckSeen:
     return AckSeen((MessageId(f"A{n}"),), Ack.SERVER)
+
+
+def message(message_id: str) -> MessageSeen:
+    """Of its own objects, like one that was parsed."""
+    return MessageSeen(
+        InboundMessage(
+            message_id=MessageId(message_id),
+            chat=Jid("255711111111@c.us"),
+            from_me=False,
+            kind=MessageKind.TEXT,
+            text=f"text of {message_id} " * 10,
+            at=datetime.now(UTC),
+            source=Source.LIVE,
+            sender=Jid("255711111111@c.us"),
+        ),
+        1.0,
+    )
 
 
 async def read_all(buffer: EventBuffer) -> list[ChannelEvent]:
@@ -98,3 +118,55 @@ async def test_a_fault_comes_after_what_was_there_and_the_first_one_stays() -> N
     assert await anext(reading) == READY
     with pytest.raises(ChannelRestartError, match="first"):
         await anext(reading)
+
+
+async def test_all_buffers_together_keep_no_more_than_their_room() -> None:
+    room = Room(6)
+    buffers = [EventBuffer(4, room) for _ in range(3)]
+    for buffer in buffers:
+        for n in range(4):
+            assert buffer.put(ack(n))
+        buffer.put(READY)
+    assert room.taken == 6
+    assert [len(buffer) for buffer in buffers] == [5, 4, 2]
+    told = [await read_all(buffer) for buffer in buffers]
+    assert told == [
+        [*(ack(n) for n in range(4)), READY],
+        [ack(0), ack(1), EventsDropped(2), READY],
+        [EventsDropped(4), READY],
+    ]
+    assert room.taken == 0
+
+
+async def test_what_nobody_is_going_to_read_takes_no_room() -> None:
+    room = Room(4)
+    first = EventBuffer(4, room)
+    for n in range(4):
+        first.put(ack(n))
+    first.discard()
+    assert room.taken == 0
+    assert await read_all(first) == []
+    second = EventBuffer(4, room)
+    second.put(ack(1))
+    assert await read_all(second) == [ack(1)]
+
+
+async def test_an_outage_with_two_hundred_tenants_keeps_memory_within_bounds() -> None:
+    """The defaults: at most 500 events a tenant and 20,000 in all, whatever comes."""
+    tracemalloc.start()
+    try:
+        room = Room(20_000)
+        buffers = [EventBuffer(500, room) for _ in range(200)]
+        sizes = []
+        for round_ in range(3):
+            for buffer in buffers:
+                for n in range(500):
+                    buffer.put(message(f"{round_}-{n}"))
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    told = [event for buffer in buffers for event in await read_all(buffer)]
+    assert sum(isinstance(event, MessageSeen) for event in told) == 20_000
+    assert sum(event.count for event in told if isinstance(event, EventsDropped)) == 280_000
+    assert sizes[0] < 60_000_000
+    assert sizes[-1] < sizes[0] * 1.05
