@@ -51,6 +51,8 @@ class CatchUp:
 
     async def run(self, *, paired_at: datetime, paused: bool) -> int:
         """Record what is new; returns how many messages were read."""
+        # WhatsApp's times have whole seconds: one of the pairing's own second came after it.
+        paired_at = paired_at.replace(microsecond=0)
         heads = [head for head in await self._channel.chats() if head.last_at is not None]
         heads = [head for head in heads if CHAT.fullmatch(head.chat)]
         chats = [head.chat for head in heads]

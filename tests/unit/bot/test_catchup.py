@@ -220,6 +220,12 @@ async def test_a_chat_unknown_so_far_is_read_from_the_pairing_on(bench: Bench) -
     assert list(bench.ledger.states()) == ["after"]
 
 
+async def test_a_message_of_the_second_of_the_pairing_is_read(bench: Bench) -> None:
+    bench.missed("just after", ago_s=60)
+    await bench.run(paired_at=NOW - timedelta(seconds=60) + timedelta(milliseconds=700))
+    assert bench.lined_up == ["just after"]
+
+
 async def test_a_chat_silent_since_before_the_pairing_is_not_read(bench: Bench) -> None:
     bench.missed("before", ago_s=7200)
     await bench.run(paired_at=NOW - timedelta(hours=1))
