@@ -91,7 +91,11 @@ class World:
             account.close()
 
     def configure(self, changes: dict[str, Any]) -> None:
+        told = self.settings.for_page()
         self.settings = dataclasses.replace(self.settings, **changes)
+        if self.settings.for_page() != told:
+            for wire in self.wires:
+                wire.push({"k": "config", **self.settings.for_page()})
         if "send" in changes:
             for account in self.accounts.values():
                 self.traffic.release_held(account)

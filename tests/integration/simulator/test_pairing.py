@@ -55,6 +55,17 @@ async def test_history_comes_once_and_twice_when_the_page_reloads_after_the_scan
     assert (await page.log_in())["history"] == []
 
 
+async def test_a_page_on_show_is_told_of_settings_that_change_for_it(bench: Bench) -> None:
+    page = bench.page()
+    code = await page.show_code()
+    await bench.control("config", sync_delay_ms=321)
+    await bench.control("config", qr_max=3)
+    told = await page.expect("config")
+    assert told["sync_delay_ms"] == 321
+    await bench.control("scan", qr=code, phone=PHONE)
+    await page.finish_pairing()
+
+
 async def test_a_new_ref_kills_the_old_one_and_after_the_last_the_page_is_idle(
     bench: Bench,
 ) -> None:
