@@ -29,7 +29,8 @@ class Journal:
         self._file = path.open("ab", buffering=0)
 
     def write(self, *entry: object) -> None:
-        self._file.write(orjson.dumps(entry) + b"\n")
+        """The entry and when it was written, in seconds that all processes share."""
+        self._file.write(orjson.dumps((*entry, time.monotonic())) + b"\n")
 
     def close(self) -> None:
         self._file.close()
@@ -138,6 +139,8 @@ class Account:
         """A page is there: what it missed comes around its Ready, some of it before."""
         self.tell = tell
         self.document += 1
+        if self.hung:
+            return
         if not self.linked:
             self._event(qr="ref,noise,identity,adv,1")
             return

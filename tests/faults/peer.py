@@ -82,7 +82,7 @@ class Peer:
         answer = self._asked(account, call)
         if call["call"] == "send" and self.habits.delay_ms:
             await asyncio.sleep(self.dice.uniform(0, 2 * self.habits.delay_ms / 1000))
-        if call["call"] in ("history", "chats"):
+        if call["call"] == "history":
             await self._history_open.wait()
         if answer is not None:
             tell({"n": call["n"], **answer})
@@ -117,7 +117,8 @@ class Peer:
             "clock": self._clock,
             "state": self._state,
             "say": self._say,
-            "show": self._show,
+            "say_all": self._say_all,
+            "tell": self._tell,
             "release": self._release,
             "forget": self._forget,
             "crash": self._crash,
@@ -173,9 +174,17 @@ class Peer:
     def _say(self, tenant: str, chat: str, text: str, **more: Any) -> dict[str, Any]:
         return {"message": self.accounts[tenant].say(chat, text, **more)}
 
-    def _show(self, tenant: str, message: dict[str, Any]) -> None:
-        """Tell the page of a message that is in no store and no journal: a stray event."""
-        self.accounts[tenant].show(message)
+    def _say_all(self, tenant: str, said: list[dict[str, Any]]) -> None:
+        """Many messages at once, in this order."""
+        for message in said:
+            self.accounts[tenant].say(**message)
+
+    def _tell(self, tenant: str, event: dict[str, Any]) -> None:
+        """Tell the page something that is in no store and no journal."""
+        tell = self.accounts[tenant].tell
+        if tell is None:
+            raise ValueError("no page listens")
+        tell(event)
 
     def _release(self, tenant: str = "") -> None:
         for account in self._chosen(tenant):

@@ -29,7 +29,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def well(world: World) -> Iterator[None]:
     """Each test begins and ends with a daemon that runs and a platform that behaves."""
     yield
-    quiet(world)
+    world.quiet()
     if world.daemon.program.exit_code is not None:
         world.daemon.start()
 
@@ -38,42 +38,25 @@ def test_a_daemon_killed_at_random_times_loses_nothing_and_answers_nothing_twice
     world: World,
 ) -> None:
     dice = random.Random(SEED)
-    load(world)
+    world.load(60)
     for _ in range(8):
         wait(dice.uniform(0.0, 2.0))
         world.daemon.kill()
         world.daemon.start()
-    settle(world)
-    assert world.verdict().asked > 200
+    world.wait_until_connected()
+    assert world.settle().asked > 200
 
 
 def test_a_daemon_that_dies_at_one_point_after_the_other_does_no_harm(world: World) -> None:
     dice = random.Random(SEED)
     world.daemon.kill()
-    load(world)
+    world.load(60)
     for point in KillPoint:
         world.daemon.launch(kill_point=f"{point}:{dice.randint(1, 20)}")
         world.daemon.wait_until_dead()
     world.daemon.start()
-    settle(world)
-
-
-def load(world: World) -> None:
-    world.peer.habits(delay_ms=10, duplicates=0.05, swaps=0.05, receipts=0.1)
-    world.peer.command("traffic", rate=60, chats=8)
-
-
-def quiet(world: World) -> None:
-    world.peer.command("traffic", rate=0)
-    world.peer.habits(delay_ms=0, duplicates=0, swaps=0, receipts=0, send="ok")
-
-
-def settle(world: World) -> None:
-    quiet(world)
     world.wait_until_connected()
-    world.wait_until_settled()
-    verdict = world.verdict()
-    assert verdict.clean, verdict
+    world.settle()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +87,8 @@ def test_what_a_point_leaves_behind_is_taken_up_and_sent_once(
     assert world.peer.account(tenant)["sent"] - before == handed_over
 
     world.daemon.start()
-    settle(world)
+    world.wait_until_connected()
+    world.settle()
     assert world.peer.account(tenant)["sent"] - before == 1
     (row,) = world.postgres.query(OUTBOX, chat)
     assert row["state"] in ("accepted", "delivered")
@@ -134,7 +118,8 @@ def test_a_send_without_an_answer_is_looked_up_after_a_kill_and_not_repeated(
         "the page is asked for it",
     )
     world.peer.command("release")
-    settle(world)
+    world.wait_until_connected()
+    world.settle()
     assert world.peer.account(tenant)["sent"] - before == 1
 
 

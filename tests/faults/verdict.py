@@ -6,6 +6,7 @@ cause.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ import orjson
 READ_LIMIT_S = 120.0
 # Recorded on purpose without an answer of its own: an older message of a backlog.
 SKIPS = frozenset({"backlog"})
-# A person answered, or has taken over.
-SKIPS_FOR_A_PERSON = frozenset({"answered", "person", "handover"})
+# Right in a chat in which the owner wrote: a person answered, or has taken over.
+SKIPS_FOR_A_PERSON = frozenset({"answered", "person"})
 
 INBOX = "SELECT tenant_id::text, from_me, wa_message_id, state::text, reason FROM inbox"
 OUTBOX = "SELECT tenant_id::text, client_id, cause, part, state::text FROM outbox"
@@ -124,13 +125,16 @@ class _Chat:
     asked: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     arrived: list[tuple[str, str]] = field(default_factory=list)
-    owner_after: int = -1
-    """How many messages the customer had written when the owner last answered."""
+    by_a_person: bool = False
+    """The owner wrote here."""
 
 
-def judge(journal: Path, ledger: Ledger) -> Verdict:
+def judge(journal: Path, ledger: Ledger, tenants: Container[str] | None = None) -> Verdict:
+    """Of these tenants, or of all that the journal names."""
     verdict = Verdict(twice=list(ledger.repeated))
     for (tenant, _), chat in _read(journal).items():
+        if tenants is not None and tenant not in tenants:
+            continue
         _judge_asked(verdict, ledger, tenant, chat)
         _judge_arrived(verdict, ledger, tenant, chat)
     return verdict
@@ -151,17 +155,16 @@ def _judge_asked(verdict: Verdict, ledger: Ledger, tenant: str, chat: _Chat) -> 
         if row.state == "skipped":
             verdict.skipped[row.reason] += 1
         newest = place == len(chat.asked) - 1
-        by_a_person = place < chat.owner_after
-        if not _settled(row, newest=newest, by_a_person=by_a_person, replied=message_id in replied):
+        answered = message_id in replied or chat.by_a_person
+        if not _settled(row, newest=newest, answered=answered, by_a_person=chat.by_a_person):
             verdict.unanswered.add(f"{message_id} {row.state} {row.reason}")
 
 
-def _settled(row: Row, *, newest: bool, by_a_person: bool, replied: bool) -> bool:
+def _settled(row: Row, *, newest: bool, answered: bool, by_a_person: bool) -> bool:
     if row.state == "skipped":
-        if row.reason in SKIPS:
-            return not newest or by_a_person
-        return by_a_person and row.reason in SKIPS_FOR_A_PERSON
-    return row.state == "done" and (replied or by_a_person)
+        by_person = by_a_person and row.reason in SKIPS_FOR_A_PERSON
+        return by_person or (row.reason in SKIPS and (by_a_person or not newest))
+    return row.state == "done" and answered
 
 
 def _judge_arrived(verdict: Verdict, ledger: Ledger, tenant: str, chat: _Chat) -> None:
@@ -186,18 +189,39 @@ def _judge_arrived(verdict: Verdict, ledger: Ledger, tenant: str, chat: _Chat) -
         last = max(place, last)
 
 
+def latencies(journal: Path, ledger: Ledger, tenants: Container[str]) -> list[float]:
+    """Seconds from each question to the arrival of its first reply, in the order of arrival."""
+    asked_at: dict[Key, float] = {}
+    took: list[float] = []
+    for kind, tenant, _, message_id, *rest in _entries(journal):
+        if kind == "in":
+            asked_at.setdefault((tenant, message_id), rest[-1])
+            continue
+        planned = ledger.outbox.get((tenant, message_id))
+        if planned is None or planned.part or tenant not in tenants:
+            continue
+        if (since := asked_at.get((tenant, planned.cause))) is not None:
+            took.append(rest[-1] - since)
+    return took
+
+
 def _answers(text: str, question: str) -> bool:
     """A question's first word names it, and its answer says it again; notices answer nothing."""
-    return not question or not text.startswith("Jibu ") or f"{question.split()[0]}." in text
+    return not question or "Jibu " not in text or f"Jibu {question.split()[0]}." in text
 
 
 def _read(journal: Path) -> dict[tuple[str, str], _Chat]:
     chats: dict[tuple[str, str], _Chat] = defaultdict(_Chat)
+    for entry in _entries(journal):
+        _take(chats, entry)
+    return chats
+
+
+def _entries(journal: Path) -> Iterator[list[Any]]:
     with journal.open("rb") as lines:
         for line in lines:
             if line.endswith(b"\n"):
-                _take(chats, orjson.loads(line))
-    return chats
+                yield orjson.loads(line)
 
 
 def _take(chats: dict[tuple[str, str], _Chat], entry: list[Any]) -> None:
@@ -206,7 +230,7 @@ def _take(chats: dict[tuple[str, str], _Chat], entry: list[Any]) -> None:
     if kind == "out":
         chat.arrived.append((message_id, rest[0]))
     elif rest[0]:
-        chat.owner_after = len(chat.asked)
+        chat.by_a_person = True
     elif message_id not in chat.texts:
         chat.asked.append(message_id)
         chat.texts[message_id] = rest[2]

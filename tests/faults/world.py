@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ SETTINGS = {
     "FLOWHQ_LIMITS__LOOP_REPLIES_PER_MINUTE": "0",
     "FLOWHQ_SUPERVISOR__STAGGER_S": "0",
     "FLOWHQ_SUPERVISOR__RESTARTS_MAX": "1000",
+    "FLOWHQ_SUPERVISOR__HEALTHY_RESET_S": "1",
 }
 
 WAITING = """
@@ -43,6 +44,11 @@ UNION ALL
 SELECT 'outbox', state::text, count(*) FROM outbox
 WHERE state IN ('planned', 'sending', 'unknown') GROUP BY state
 """
+
+
+# A platform that behaves, and one under load: slow answers, events told twice or late.
+WELL = {"send": "ok", "delay_ms": 0, "duplicates": 0, "swaps": 0, "receipts": 0}
+LOADED = WELL | {"delay_ms": 10, "duplicates": 0.05, "swaps": 0.05, "receipts": 0.1}
 
 
 class Peer:
@@ -79,8 +85,9 @@ class Peer:
 class Postgres:
     """A server of the test's own, which can be stopped, frozen and started again."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
-        self._server = EmbeddedPostgres(home / "pg", settings={"fsync": "off", **settings})
+    def __init__(self, home: Path) -> None:
+        # What is killed here are processes: what they wrote stays, synced or not.
+        self._server = EmbeddedPostgres(home / "pg", settings={"fsync": "off"})
 
     def start(self) -> None:
         run_apart(self._start())
@@ -165,7 +172,12 @@ class World:
     stands before PostgreSQL."""
 
     def __init__(
-        self, home: Path, *, shops: int = 3, slow_way: bool = False, **settings: str
+        self,
+        home: Path,
+        *,
+        shops: int = 3,
+        slow_way: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home
         self.postgres = Postgres(home)
@@ -178,7 +190,7 @@ class World:
             "FLOWHQ_TEST_PEER": str(self.peer.socket),
             "FLOWHQ_TEST_CLOCK": str(self.clock),
         }
-        self.daemon = PeerDaemon(home, **(SETTINGS | SOURCE | more | settings))
+        self.daemon = PeerDaemon(home, **(SETTINGS | SOURCE | more | dict(settings or {})))
         self._shops = shops
         self.tenants: dict[str, str] = {}
         """Each tenant's word by its id."""
@@ -232,6 +244,35 @@ class World:
         message_id: str = said["message"]["id"]
         return message_id
 
+    def failures(self) -> list[dict[str, Any]]:
+        """Every failure of a tenant's run so far."""
+        return self.postgres.query(
+            "SELECT tenant_id::text, reason, detail FROM tenant_events WHERE event = 'failed'"
+            " ORDER BY id"
+        )
+
+    def view(self, tenant: str) -> dict[str, Any]:
+        view: dict[str, Any] = self.daemon.api.call("GET", f"/admin/tenants/{tenant}")
+        return view
+
+    def load(self, rate: float, *, chats: int = 8, **habits: object) -> None:
+        """Customers write, so many messages a second over all tenants."""
+        self.peer.habits(**(LOADED | habits))
+        self.peer.command("traffic", rate=rate, chats=chats)
+
+    def quiet(self) -> None:
+        """Nobody writes, and the platform behaves."""
+        self.peer.command("traffic", rate=0)
+        self.peer.habits(**WELL)
+
+    def settle(self, *, limit_s: float = 150.0) -> Verdict:
+        """After a quiet while: nothing waits, and the verdict is clean."""
+        self.quiet()
+        self.wait_until_settled(limit_s=limit_s)
+        verdict = self.verdict()
+        assert verdict.clean, str(verdict)
+        return verdict
+
     # -- waiting -------------------------------------------------------------------------------
 
     def wait_until_connected(self, *, limit_s: float = LIMIT_S) -> None:
@@ -266,8 +307,8 @@ class World:
 
     def _unsettled(self) -> list[Any]:
         try:
-            waiting = self.postgres.query(WAITING)
-            return waiting or sorted(self.verdict().missing)[:3]
+            # In this order: what is recorded in between is waiting.
+            return sorted(self.verdict().missing)[:3] or self.postgres.query(WAITING)
         except (OSError, asyncpg.PostgresError) as error:
             return [error]
 
@@ -275,12 +316,21 @@ class World:
         accounts: Mapping[str, Any] = self.peer.command("state")["accounts"]
         return accounts
 
+    def arrivals(self, chats: Container[str]) -> list[str]:
+        """The texts that reached these chats of any tenant, in order."""
+        found = map(orjson.loads, self.peer.journal.read_bytes().splitlines())
+        return [entry[4] for entry in found if entry[0] == "out" and entry[2] in chats]
+
     # -- judging -------------------------------------------------------------------------------
 
-    def verdict(self) -> Verdict:
-        """The peer's record against the database, as of now."""
+    def arrived(self) -> int:
+        """Replies that reached customers so far, without repeats."""
+        return sum(account["arrived"] for account in self._accounts().values())
+
+    def verdict(self, tenants: Container[str] | None = None) -> Verdict:
+        """The peer's record against the database, as of now; of these tenants, or of all."""
         ledger = asyncio.run(Ledger.read(self.postgres.url))
-        return judge(self.peer.journal, ledger)
+        return judge(self.peer.journal, ledger, tenants)
 
 
 class PeerDaemon(Daemon):
@@ -303,8 +353,13 @@ class PeerDaemon(Daemon):
         self.program.settings = self.settings | {"FLOWHQ_TEST_KILL_POINT": kill_point}
         self.program.launch()
 
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit code after this signal. Peer and PostgreSQL are not its own and stay."""
+        self.program.signal(number)
+        return self.program.wait()
+
     def kill(self) -> None:
-        """kill -9. Peer and PostgreSQL are not its own and stay."""
+        """kill -9."""
         self.program.signal(signal.SIGKILL)
         self.program.wait()
 
