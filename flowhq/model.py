@@ -136,13 +136,15 @@ class OutboxState(StrEnum):
 
 
 class ChatEvent(StrEnum):
-    """What happened in one chat and stands in the tenant's history without changing its state."""
+    """What stands in the tenant's history without changing its state; most of it happened in one
+    chat."""
 
     PERSON_TOOK_OVER = "person_took_over"
     CHAT_MUTED = "chat_muted"
     CHAT_RESUMED = "chat_resumed"
     CONTENT_DIFFERED = "content_differed"
     MESSAGE_REQUEUED = "message_requeued"
+    NUMBER_CHANGED = "number_changed"
 
 
 class Reason(StrEnum):

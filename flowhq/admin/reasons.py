@@ -24,6 +24,7 @@ REASONS: dict[str, str] = {
     "tenant_limit": "the tenant had used up its replies for the moment",
     "contact_limit": "the contact had got all the replies it may get for the moment",
     "nothing_said": "it says nothing that could be answered",
+    "number_changed": "the tenant was paired with another number before its turn came",
     "waiting_for_person": "the customer has been handed to a person and waits for them",
 }
 
@@ -31,13 +32,19 @@ REASONS: dict[str, str] = {
 ENDS: tuple[tuple[OutboxState, str], ...] = (
     (OutboxState.DEAD, "the reply was given up: {error}"),
     (OutboxState.UNKNOWN, "it is not certain whether the reply went out; it is being looked up"),
-    (OutboxState.CANCELLED, "the reply was taken back because a person took the chat over"),
+    (OutboxState.CANCELLED, "the reply was taken back because {taken_back}"),
     (OutboxState.SENDING, "the reply is being sent"),
     (OutboxState.PLANNED, "the reply waits to be sent, not before {next_at}"),
     (OutboxState.ACCEPTED, "the reply was sent"),
     (OutboxState.DELIVERED, "the reply was delivered"),
     (OutboxState.READ, "the reply was read"),
 )
+
+# Why a reply was taken back, by the reason that it has.
+TAKEN_BACK = {
+    "person": "a person took the chat over",
+    "number_changed": "the tenant was paired with another number",
+}
 
 
 def answer_of(story: Story) -> str:
@@ -75,7 +82,9 @@ def _end_of(replies: Sequence[ReplyStory]) -> str:
         for reply in replies:
             if reply.state is state:
                 return words.format(
-                    error=reply.error or "no reason was given", next_at=_time(reply.next_at)
+                    error=reply.error or "no reason was given",
+                    next_at=_time(reply.next_at),
+                    taken_back=TAKEN_BACK.get(reply.reason, reply.reason),
                 )
     return "the reply has no state"
 

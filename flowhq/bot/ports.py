@@ -131,6 +131,12 @@ class Ledger(Protocol):
         """Count a failed attempt; the time of the next one, or None when the row is dead now."""
         ...
 
+    async def count_interrupted(self) -> Sequence[InboxKey]:
+        """At a process's start, before anything is answered: an attempt is counted for the first
+        waiting row of each chat, since it may have ended the process before. Those that are dead
+        by that."""
+        ...
+
     async def waiting(self, chat_key: ChatKey | None, *, limit: int) -> Sequence[Recorded]:
         """Inbox rows in state new or retry, in order; of one chat or of all."""
         ...
@@ -146,8 +152,11 @@ class Ledger(Protocol):
         before."""
         ...
 
-    async def unsettled(self) -> Sequence[OutboundMessage]:
-        """Rows in planned, sending or unknown, oldest first: what a start must look after."""
+    async def unsettled(
+        self, chat_key: ChatKey | None = None, *, limit: int | None = None
+    ) -> Sequence[OutboundMessage]:
+        """Rows in planned, sending or unknown, oldest first, of one chat or of all: what a start
+        must look after."""
         ...
 
     async def mark_sending(self, outbox_id: OutboxId) -> bool:
@@ -179,7 +188,8 @@ class Ledger(Protocol):
 
     async def save_identity(self, *, phone: str, lid: str) -> datetime:
         """The paired number, digits only; clears the QR and sets paired_at if it is not set.
-        Returns paired_at: what is older than the pairing is no backlog."""
+        Returns paired_at: what is older than the pairing is no backlog. With another number than
+        that of the pairing before, what waits is skipped and what is planned taken back."""
         ...
 
     async def forget_pairing(self) -> None: ...

@@ -40,6 +40,7 @@ from flowhq.model import (
 # them. More, and one bad message holds its chat for longer than the 10 minutes promised.
 ATTEMPT_WAITS_S = (2, 10, 60, 300)
 ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
+INTERRUPTED = "the daemon ended during each attempt"
 
 RECORD = """
 SELECT o_chat_key, o_fresh, o_state, o_ord, o_by_person, o_cancelled, o_differs
@@ -134,6 +135,32 @@ UPDATE inbox i SET state = 'skipped', reason = $4, payload = NULL, next_at = NUL
 FROM unnest($2::boolean[], $3::text[]) AS k (from_me, wa_message_id)
 WHERE i.tenant_id = $1 AND i.from_me = k.from_me AND i.wa_message_id = k.wa_message_id
     AND i.state IN ('new', 'retry')
+"""
+
+SKIP_ALL = """
+UPDATE inbox SET state = 'skipped', reason = $2, payload = NULL, next_at = NULL, done_at = now()
+WHERE tenant_id = $1 AND state IN ('new', 'retry')
+"""
+
+# Only the first of a chat can have been at work when a process died.
+COUNT_INTERRUPTED = """
+WITH heads AS (
+    SELECT DISTINCT ON (chat_key) from_me, wa_message_id FROM inbox
+    WHERE tenant_id = $1 AND state IN ('new', 'retry')
+    ORDER BY chat_key, ord
+), counted AS (
+    UPDATE inbox i SET
+        attempts = attempts + 1,
+        state = CASE WHEN attempts + 1 < $2 THEN state ELSE 'dead' END,
+        error = CASE WHEN attempts + 1 < $2 THEN error ELSE $3 END,
+        next_at = CASE WHEN attempts + 1 < $2 THEN next_at END,
+        done_at = CASE WHEN attempts + 1 < $2 THEN NULL ELSE now() END
+    FROM heads h
+    WHERE i.tenant_id = $1 AND i.from_me = h.from_me AND i.wa_message_id = h.wa_message_id
+        AND i.state IN ('new', 'retry')
+    RETURNING i.from_me, i.wa_message_id, i.state
+)
+SELECT from_me, wa_message_id FROM counted WHERE state = 'dead'
 """
 
 CURSORS = """
@@ -272,6 +299,18 @@ async def skip(tx: Tx, tenant_id: TenantId, keys: Sequence[InboxKey], reason: st
         [key.message_id for key in keys],
         clean_error(reason),
     )
+
+
+async def skip_all(tx: Tx, tenant_id: TenantId, reason: str) -> None:
+    """Nothing that waits is answered."""
+    await tx.execute(SKIP_ALL, tenant_id, reason)
+
+
+async def count_interrupted(tx: Tx, tenant_id: TenantId) -> list[InboxKey]:
+    """What waits at a process's start may have ended the one before: an attempt each, and those
+    that are dead now."""
+    rows = await tx.fetch(COUNT_INTERRUPTED, tenant_id, ATTEMPTS_MAX, INTERRUPTED)
+    return [InboxKey(row["from_me"], MessageId(row["wa_message_id"])) for row in rows]
 
 
 async def cursors(tx: Tx, tenant_id: TenantId, chats: Sequence[Jid]) -> dict[Jid, datetime]:

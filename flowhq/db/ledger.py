@@ -82,6 +82,10 @@ class PostgresLedger:
         async with self._tx() as tx:
             return await inbox.postpone(tx, self.tenant_id, key, error)
 
+    async def count_interrupted(self) -> Sequence[InboxKey]:
+        async with self._tx() as tx:
+            return await inbox.count_interrupted(tx, self.tenant_id)
+
     async def waiting(self, chat_key: ChatKey | None, *, limit: int) -> Sequence[Recorded]:
         async with self._tx() as tx:
             return await inbox.waiting(tx, self.tenant_id, chat_key, limit)
@@ -110,9 +114,11 @@ class PostgresLedger:
                 planned = await outbox.planned_for(tx, self.tenant_id, cause)
         return planned
 
-    async def unsettled(self) -> Sequence[OutboundMessage]:
+    async def unsettled(
+        self, chat_key: ChatKey | None = None, *, limit: int | None = None
+    ) -> Sequence[OutboundMessage]:
         async with self._tx() as tx:
-            return await outbox.unsettled(tx, self.tenant_id)
+            return await outbox.unsettled(tx, self.tenant_id, chat_key, limit)
 
     async def mark_sending(self, outbox_id: OutboxId) -> bool:
         async with self._tx() as tx:

@@ -89,6 +89,22 @@ WHERE tenant_id = $1 AND state IN ('planned', 'sending', 'unknown')
 ORDER BY id LIMIT $2
 """
 
+UNSETTLED_IN_CHAT = """
+SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, next_at, planned_at
+FROM outbox
+WHERE tenant_id = $1 AND chat_key = $3 AND state IN ('planned', 'sending', 'unknown')
+ORDER BY id LIMIT $2
+"""
+
+TAKE_BACK_ALL = """
+WITH gone AS (
+    UPDATE outbox SET state = 'cancelled', reason = $2, done_at = now()
+    WHERE tenant_id = $1 AND state IN ('planned', 'sending', 'unknown')
+    RETURNING log_id, log_at
+)
+SELECT count(move_status($1, log_id, log_at, 'cancelled')) FROM gone
+"""
+
 # A message that failed and is sent again is on its way again; one that a person took the chat from
 # while it was in doubt is not sent once more: then the answer is false.
 MARK_SENDING = """
@@ -233,8 +249,20 @@ async def planned_for(tx: Tx, tenant_id: TenantId, cause: str) -> list[OutboundM
     return [_message(row) for row in await tx.fetch(PLANNED_FOR, tenant_id, cause)]
 
 
-async def unsettled(tx: Tx, tenant_id: TenantId) -> list[OutboundMessage]:
-    return [_message(row) for row in await tx.fetch(UNSETTLED, tenant_id, UNSETTLED_MAX)]
+async def unsettled(
+    tx: Tx, tenant_id: TenantId, chat_key: ChatKey | None, limit: int | None
+) -> list[OutboundMessage]:
+    most = UNSETTLED_MAX if limit is None else limit
+    if chat_key is None:
+        rows = await tx.fetch(UNSETTLED, tenant_id, most)
+    else:
+        rows = await tx.fetch(UNSETTLED_IN_CHAT, tenant_id, most, chat_key)
+    return [_message(row) for row in rows]
+
+
+async def take_back_all(tx: Tx, tenant_id: TenantId, reason: str) -> None:
+    """Nothing of what is planned or in doubt is sent any more."""
+    await tx.execute(TAKE_BACK_ALL, tenant_id, reason)
 
 
 async def mark_sending(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, epoch: int) -> bool:

@@ -7,27 +7,50 @@ belongs to ``db/states.py``.
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import structlog
+
+from flowhq.db import inbox, outbox
 from flowhq.db.cleaning import clean_text
 from flowhq.db.pool import Database, Tx
 from flowhq.errors import NotFoundError
-from flowhq.model import SessionState, TenantId
+from flowhq.model import ChatEvent, SessionState, TenantId
+
+log = structlog.get_logger(__name__)
+
+# Why a message was skipped or taken back: the tenant speaks from another number now.
+NUMBER_CHANGED = "number_changed"
 
 SAVE_QR = """
 UPDATE whatsapp_sessions SET last_qr = $2, last_qr_text = $3, last_qr_expires_at = $4
 WHERE tenant_id = $1
 """
 
+# The number itself tells whether it is another one; the LID only where the number is not known.
 SAVE_IDENTITY = """
-UPDATE whatsapp_sessions SET
-    own_jid = $2, own_lid = $3, paired_at = coalesce(paired_at, now()),
-    last_qr = NULL, last_qr_text = NULL, last_qr_expires_at = NULL
-WHERE tenant_id = $1
-RETURNING paired_at
+WITH before AS (
+    SELECT own_jid, own_lid FROM whatsapp_sessions WHERE tenant_id = $1
+), saved AS (
+    UPDATE whatsapp_sessions SET
+        own_jid = $2, own_lid = $3, paired_at = coalesce(paired_at, now()),
+        last_qr = NULL, last_qr_text = NULL, last_qr_expires_at = NULL
+    WHERE tenant_id = $1
+    RETURNING paired_at
+)
+SELECT s.paired_at, coalesce(b.own_jid <> $2, b.own_lid <> $3, false) AS changed, b.own_jid
+FROM saved s, before b
 """
 
+TELL_CHANGE = """
+SELECT raise_event($1, $2, 'daemon', format(
+    'Paired with %s, not with %s as before: what waited to be answered or sent is taken back.',
+    short_number($3), short_number($4)
+))
+"""
+
+# The number stays, to be compared with that of the next pairing.
 FORGET_PAIRING = """
 UPDATE whatsapp_sessions SET
-    own_jid = NULL, own_lid = NULL, paired_at = NULL,
+    paired_at = NULL,
     last_qr = NULL, last_qr_text = NULL, last_qr_expires_at = NULL
 WHERE tenant_id = $1
 """
@@ -65,6 +88,7 @@ class SessionRow:
     last_seen_at: datetime | None
     paired_at: datetime | None
     own_jid: str | None
+    """The number it is paired with, or was paired with last."""
     own_lid: str | None
 
 
@@ -84,15 +108,21 @@ async def save_qr(
 
 
 async def save_identity(tx: Tx, tenant_id: TenantId, phone: str, lid: str) -> datetime:
-    """``paired_at``, which the first call sets; digits in ``phone`` and ``lid``."""
-    paired_at: datetime | None = await tx.fetchval(
-        SAVE_IDENTITY,
-        tenant_id,
-        f"{clean_text(phone)}@c.us" if phone else None,
-        f"{clean_text(lid)}@lid" if lid else None,
+    """``paired_at``, which the first call sets; digits in ``phone`` and ``lid``. Another number
+    than before says nothing to the chats of the old one: what waited for them is taken back."""
+    jid = f"{clean_text(phone)}@c.us" if phone else None
+    row = await tx.fetchrow(
+        SAVE_IDENTITY, tenant_id, jid, f"{clean_text(lid)}@lid" if lid else None
     )
-    if paired_at is None:
+    if row is None:
         raise NotFoundError(f"There is no tenant {tenant_id}.")
+    if row["changed"]:
+        await inbox.skip_all(tx, tenant_id, reason=NUMBER_CHANGED)
+        await outbox.take_back_all(tx, tenant_id, reason=NUMBER_CHANGED)
+        told = ChatEvent.NUMBER_CHANGED.value
+        await tx.execute(TELL_CHANGE, tenant_id, told, jid or "?", row["own_jid"] or "?")
+        log.warning("paired with another number than before", tenant_id=str(tenant_id))
+    paired_at: datetime = row["paired_at"]
     return paired_at
 
 

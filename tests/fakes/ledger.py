@@ -171,6 +171,7 @@ class FakeLedger:
         """Steps whose commit was never answered: repeated, they answer as the first should."""
         self.qr = ""
         self.identity: tuple[str, str] | None = None
+        self._last_identity: tuple[str, str] | None = None
         self.paired_at: datetime | None = None
         self.last_seen_at: datetime | None = None
         self.touches = 0
@@ -292,6 +293,21 @@ class FakeLedger:
         await self.outages.leave("postpone")
         return next_at
 
+    async def count_interrupted(self) -> Sequence[InboxKey]:
+        await self.outages.enter("count_interrupted")
+        heads: dict[ChatKey, tuple[InboxKey, InboxRow]] = {}
+        for key, row in self.inbox.items():
+            if row.state in _WAITING:
+                heads.setdefault(row.chat_key, (key, row))
+        dead = []
+        for key, row in heads.values():
+            row.attempts += 1
+            if row.attempts >= ATTEMPTS_MAX:
+                row.state, row.error = InboxState.DEAD, "the daemon ended during each attempt"
+                dead.append(key)
+        await self.outages.leave("count_interrupted")
+        return dead
+
     async def waiting(self, chat_key: ChatKey | None, *, limit: int) -> Sequence[Recorded]:
         await self.outages.enter("waiting")
         found = [
@@ -326,11 +342,17 @@ class FakeLedger:
                 planned = self._planned_for(cause)
         return planned
 
-    async def unsettled(self) -> Sequence[OutboundMessage]:
+    async def unsettled(
+        self, chat_key: ChatKey | None = None, *, limit: int | None = None
+    ) -> Sequence[OutboundMessage]:
         await self.outages.enter("unsettled")
-        found = [row.outbound() for row in self.outbox.values() if row.state in _UNSETTLED]
+        found = [
+            row.outbound()
+            for row in self.outbox.values()
+            if row.state in _UNSETTLED and chat_key in (None, row.chat_key)
+        ]
         await self.outages.leave("unsettled")
-        return found
+        return found[:limit]
 
     async def mark_sending(self, outbox_id: OutboxId) -> bool:
         await self.outages.enter("mark_sending")
@@ -400,6 +422,11 @@ class FakeLedger:
 
     async def save_identity(self, *, phone: str, lid: str) -> datetime:
         await self.outages.enter("save_identity")
+        before = self.identity or self._last_identity or (phone, lid)
+        known = zip(before, (phone, lid), strict=True)
+        first = next(((was, now) for was, now in known if was and now), ("", ""))
+        if first[0] != first[1]:
+            self._begin_anew()
         self.identity, self.qr = (phone, lid), ""
         self.paired_at = self.paired_at or self._clock.now()
         await self.outages.leave("save_identity")
@@ -407,6 +434,7 @@ class FakeLedger:
 
     async def forget_pairing(self) -> None:
         await self.outages.enter("forget_pairing")
+        self._last_identity = self.identity or self._last_identity
         self.identity = self.paired_at = None
         await self.outages.leave("forget_pairing")
 
@@ -430,6 +458,15 @@ class FakeLedger:
             self._doubts.add((method, *step))
             raise
         self._doubts.discard((method, *step))
+
+    def _begin_anew(self) -> None:
+        """Another number: nothing of the old one is answered or sent."""
+        for row in self.inbox.values():
+            if row.state in _WAITING:
+                row.state, row.reason = InboxState.SKIPPED, "number_changed"
+        for reply in self.outbox.values():
+            if reply.state in _UNSETTLED:
+                reply.state, reply.reason = OutboxState.CANCELLED, "number_changed"
 
     def _planned_for(self, cause: str) -> list[OutboundMessage]:
         rows = self.replies(cause)
