@@ -146,6 +146,18 @@ class _Stages:
             name="answer",
             capacity=limits.chat_queue,
         )
+        pump = self._pump(traces, online)
+        heartbeat = Heartbeat(
+            parts.channel, parts.ledger, parts.lifecycle, clock, parts.supervision
+        )
+        group.create_task(pump.run(), name="pump")
+        group.create_task(heartbeat.run(), name="heartbeat")
+        group.create_task(self._courtesy.run(), name="courtesy")
+        group.create_task(self._look_again(), name="look again")
+
+    def _pump(self, traces: Traces, online: asyncio.Event) -> Pump:
+        """What comes in, up to the lanes."""
+        parts, clock, limits = self._parts, self._parts.clock, self._parts.limits
         inbound = Inbound(
             parts.ledger,
             clock,
@@ -158,7 +170,7 @@ class _Stages:
         catchup = CatchUp(
             parts.channel, parts.ledger, inbound, clock, max_age_s=limits.catchup_max_age_s
         )
-        pump = Pump(
+        return Pump(
             parts.channel,
             parts.ledger,
             parts.lifecycle,
@@ -170,13 +182,6 @@ class _Stages:
             paired=partial(parts.guards.own_numbers.learn, parts.tenant_id),
             restore=self._restore,
         )
-        heartbeat = Heartbeat(
-            parts.channel, parts.ledger, parts.lifecycle, clock, parts.supervision
-        )
-        group.create_task(pump.run(), name="pump")
-        group.create_task(heartbeat.run(), name="heartbeat")
-        group.create_task(self._courtesy.run(), name="courtesy")
-        group.create_task(self._look_again(), name="look again")
 
     def wake(self, chat: ChatKey) -> None:
         """Safe from any task: the lanes belong to the tenant's own."""

@@ -15,6 +15,7 @@ from flowhq.db.tenants import (
     delete_tenant,
     fetch_tenant,
     find_tenant,
+    list_numbers,
     list_tenants,
     list_wanted,
     load_spec,
@@ -355,7 +356,7 @@ async def test_pairing_is_dated_once_and_forgotten_whole(shop: Shop) -> None:
     )
     await shop.ledger.forget_pairing()
     session = await fetch_session(shop.database, shop.tenant_id)
-    assert (session.own_jid, session.own_lid, session.paired_at) == (None, None, None)
+    assert (session.own_jid, session.paired_at) == ("255700000001@c.us", None)
     seen_at = await shop.ledger.touch()
     assert (await fetch_session(shop.database, shop.tenant_id)).last_seen_at == seen_at
 
@@ -364,3 +365,16 @@ async def test_an_enum_value_that_is_none_is_refused(store: Database) -> None:
     row = await create_tenant(store, NEW)
     with pytest.raises((InvalidInputError, StoreRefusedError)):
         await update_tenant(store, row.tenant_id, {"language": "FR"})
+
+
+async def test_the_numbers_of_every_tenant_are_told_as_digits(shop: Shop, other_shop: Shop) -> None:
+    await shop.ledger.save_identity(phone="255799999999", lid="100200300")
+    found = {one.tenant_id: one for one in await list_numbers(shop.database)}
+    mine, theirs = found[shop.tenant_id], found[other_shop.tenant_id]
+    assert (mine.phone, mine.paired_phone, mine.paired_lid) == (
+        "255700000001",
+        "255799999999",
+        "100200300",
+    )
+    assert (theirs.phone, theirs.paired_phone, theirs.paired_lid) == ("255700000002", "", "")
+    assert "2557" not in repr(mine)
