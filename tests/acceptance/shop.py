@@ -172,6 +172,10 @@ class Shop:
         """The numbers of the questions that a reply answers; one, if all is well."""
         return [number for number in range(QUESTIONS) if self._answer(number) in text]
 
+    def first_answer(self, customer: str) -> list[int]:
+        """The question answered by the first that this customer ever gets."""
+        return self.answers(self.wait_for_replies(1, customer=customer)[0])
+
     def _answer(self, number: int) -> str:
         return f"Jibu {self.word}{number:02}."
 
