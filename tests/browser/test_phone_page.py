@@ -97,9 +97,12 @@ async def test_a_newcomer_links_a_device_and_talks_to_the_bot(
     await expect(mine.locator(".ticks")).to_have_attribute("title", "read")
     await device.say("chatstate", chat=ASHA_JID, state="composing")
     await expect(phone.locator("#typing")).to_have_text("typing…")
-    await device.send(ASHA_JID, "Karibu sana!")
+    await device.send(ASHA_JID, "Karibu *Duka la Asha*! 2*3*4 _(sold out)_")
     await device.expect("send_ack")
-    await expect(phone.locator(".bubble.bot")).to_contain_text("Karibu sana!")
+    answer = phone.locator(".bubble.bot")
+    await expect(answer).to_contain_text("Karibu Duka la Asha! 2*3*4 (sold out)")
+    await expect(answer.locator("strong")).to_have_text("Duka la Asha")
+    await expect(answer.locator("em")).to_have_text("(sold out)")
     await expect(phone.locator("#typing")).to_have_text("")
     assert [(await device.receive())["ack"] for _ in range(2)] == [2, 3]
 

@@ -76,6 +76,19 @@ export function drawChats(chats, selected, choose) {
   }));
 }
 
+/** The text's nodes, with *bold* and _italic_ as a phone shows them; never markup of its own. */
+function formatted(text) {
+  const marked = /(?<![\p{L}\p{N}])([*_])(?=\S)([^*_\n]*[^*_\n\s])\1(?![\p{L}\p{N}])/gu;
+  const nodes = [];
+  let end = 0;
+  for (const match of text.matchAll(marked)) {
+    nodes.push(text.slice(end, match.index),
+      element(match[1] === '*' ? 'strong' : 'em', { textContent: match[2] }));
+    end = match.index + match[0].length;
+  }
+  return [...nodes, text.slice(end)];
+}
+
 function bubble(message) {
   const item = element('li', { className: `bubble ${message.by}` });
   if (message.by === 'owner') {
@@ -84,7 +97,7 @@ function bubble(message) {
   if (message.type !== 'chat') {
     item.append(element('span', { className: 'kind', textContent: `[${message.type}] ` }));
   }
-  item.append(message.text);
+  item.append(...formatted(message.text));
   const time = new Date(message.t * 1000);
   const meta = element('span', { className: 'meta' },
     time.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' }));
