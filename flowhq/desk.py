@@ -15,6 +15,7 @@ from flowhq import log as logs
 from flowhq.bot.deciding import Guards
 from flowhq.bot.lifecycle import Lifecycle
 from flowhq.bot.loops import LoopBreaker
+from flowhq.bot.memory import Memory
 from flowhq.bot.ownnumbers import OwnNumbers
 from flowhq.bot.ports import Channel
 from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
@@ -60,6 +61,7 @@ class _Bench:
     """What outlives one attempt at a tenant."""
 
     guards: Guards
+    memory: Memory
     responder: Responder
     channel: Channel
 
@@ -115,6 +117,7 @@ class TenantDesk:
             clock=self._clock,
             limits=self._config.limits,
             supervision=self._config.supervisor,
+            memory=bench.memory,
         )
         return TenantRunner(parts)
 
@@ -164,7 +167,7 @@ class TenantDesk:
         responder = Responder(spec, self._catalogues)
         bench = self._benches.get(tenant_id)
         if bench is None:
-            bench = _Bench(self._guards(), responder, self._host.channel(tenant_id))
+            bench = _Bench(self._guards(), Memory(), responder, self._host.channel(tenant_id))
             self._benches[tenant_id] = bench
         bench.responder = responder
         return bench

@@ -25,6 +25,7 @@ REASONS: dict[str, str] = {
     "contact_limit": "the contact had got all the replies it may get for the moment",
     "nothing_said": "it says nothing that could be answered",
     "number_changed": "the tenant was paired with another number before its turn came",
+    "unrecordable": "it could not be stored as it is; only that it came is known",
     "waiting_for_person": "the customer has been handed to a person and waits for them",
 }
 

@@ -71,6 +71,20 @@ class Lanes(Generic[Item]):
         lane.told = True
         return Place.FULL
 
+    def put_first(self, chat: ChatKey, item: Item) -> None:
+        """Before all that is in line. In a lane that is about to read the database it is found
+        there, where it stands as well."""
+        lane = self._lane(chat)
+        if lane.behind and not lane.items:
+            lane.missed = True
+        else:
+            lane.items.appendleft(item)
+
+    def waiting(self, chat: ChatKey) -> int:
+        """What is in line in one chat; what waits in the database counts as one."""
+        lane = self._lanes.get(chat)
+        return 0 if lane is None else len(lane.items) + lane.behind
+
     def wake(self, chat: ChatKey) -> None:
         """Have the database read after what is in line: something waits there that nobody lined
         up."""

@@ -6,7 +6,7 @@ Nothing is answered here: an admitted message waits in the inbox and in its chat
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from cachetools import TTLCache
@@ -17,7 +17,7 @@ from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings
-from flowhq.errors import InvalidInputError
+from flowhq.errors import InvalidInputError, StoreRefusedError
 from flowhq.model import ChatKey, InboundMessage, InboxKey, InboxState, MessageKind, Recorded
 
 log = structlog.get_logger(__name__)
@@ -29,6 +29,12 @@ NOT_A_MESSAGE = frozenset(
     {"gp2", "e2e_notification", "notification_template", "call_log", "protocol", "revoked"}
 )
 """Types of WhatsApp Web that are events dressed as messages (wa-js 4.6.0)."""
+
+
+# Why a message was recorded without what it says.
+UNRECORDABLE = "unrecordable"
+# So many in a row of which nothing at all could be stored: something else is wrong.
+MISTAKES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +77,20 @@ class Inbound:
         *,
         paused: Callable[[], bool],
         line_up: Callable[[ChatKey, InboxKey], Place],
-        overflowed: Callable[[Recorded, InboundMessage], None],
+        lined_up: Callable[[Recorded, InboundMessage, Place], None],
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._traces = traces
         self._paused = paused
         self._line_up = line_up
-        self._overflowed = overflowed
+        self._lined_up = lined_up
         self._person_pause_s = limits.person_pause_s
         self._known: TTLCache[InboxKey, int] = TTLCache(
             limits.dedup_entries, limits.dedup_ttl_s, timer=clock.monotonic
         )
         """What each of them said: one that says something else is for the ledger to compare."""
+        self._mistakes = 0
         self.counts: Counter[str] = Counter()
 
     async def admit(self, message: InboundMessage, *, seen_at: float) -> None:
@@ -108,16 +115,17 @@ class Inbound:
         # A reaction is no message: who reacts does not take over.
         pause_s = 0.0 if message.kind is MessageKind.REACTION else self._person_pause_s
         try:
-            recorded = await until_stored(
-                self._clock,
-                lambda: self._ledger.record(
-                    message, state=state, reason=reason, person_pause_s=pause_s
-                ),
-            )
+            recorded = await self._record(message, state, reason, pause_s)
         except InvalidInputError as error:
             self.counts["refused"] += 1
             log.warning("message refused", field=error.field, why=error.message)
             return
+        except Exception as error:
+            self.counts["unrecordable"] += 1
+            log.error("message not recorded", message_id=message.message_id, exc_info=error)
+            await self._set_aside(message, pause_s)
+            return
+        self._mistakes = 0
         self._known.setdefault(key, _said(message))
         self._traces.mark(message.message_id, "record")
         if not recorded.fresh:
@@ -128,8 +136,41 @@ class Inbound:
             log.info("a person wrote", chat=recorded.chat_key, taken_back=recorded.cancelled)
         if recorded.state is InboxState.NEW:
             place = self._line_up(recorded.chat_key, key)
-            if place is Place.FULL:
-                self._overflowed(recorded, message)
+            self._lined_up(recorded, message, place)
+
+    async def _record(
+        self, message: InboundMessage, state: InboxState, reason: str, pause_s: float
+    ) -> Recorded:
+        return await until_stored(
+            self._clock,
+            lambda: self._ledger.record(
+                message, state=state, reason=reason, person_pause_s=pause_s
+            ),
+        )
+
+    async def _set_aside(self, message: InboundMessage, pause_s: float) -> None:
+        """One message that cannot be stored costs none of the others: that it came is stored
+        without what it says. Where not even that can be, it is not the message that is wrong:
+        raises then, at once if the database refuses, after a few if it is something else."""
+        bare = replace(
+            message,
+            kind=MessageKind.UNSUPPORTED,
+            text="",
+            content={},
+            push_name="",
+            raw_type="",
+        )
+        try:
+            await self._record(bare, InboxState.SKIPPED, UNRECORDABLE, pause_s)
+        except InvalidInputError as error:
+            log.warning("message refused", field=error.field, why=error.message)
+        except StoreRefusedError:
+            raise
+        except Exception as error:
+            self._mistakes += 1
+            log.error("message lost", message_id=message.message_id, exc_info=error)
+            if self._mistakes >= MISTAKES_MAX:
+                raise
 
     def _repeated(self, recorded: Recorded) -> None:
         self.counts["duplicate"] += 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from flowhq.bot.acks import AckWatch
 from flowhq.bot.chats import Lanes
 from flowhq.bot.finishing import finish
 from flowhq.bot.ports import Channel, Ledger
@@ -70,6 +71,7 @@ class Outbound:
         limits: LimitSettings,
         traces: Traces,
         online: asyncio.Event,
+        acks: AckWatch,
     ) -> None:
         self._channel = channel
         self._ledger = ledger
@@ -77,6 +79,7 @@ class Outbound:
         self._pace_s = limits.pace_ms / 1000
         self._traces = traces
         self._online = online
+        self._acks = acks
         self._page = asyncio.Semaphore(AT_ONCE)
         self._acked: dict[MessageId, asyncio.Event] = {}
         self._draining = False
@@ -91,6 +94,14 @@ class Outbound:
         """Line planned rows up; what does not fit is read from the outbox later."""
         for row in rows:
             self._lanes.put(row.chat_key, row)
+
+    def put_first(self, rows: Sequence[OutboundMessage]) -> None:
+        """A notice goes before the replies that wait already."""
+        for row in reversed(rows):
+            self._lanes.put_first(row.chat_key, row)
+
+    def waiting(self, chat: ChatKey) -> int:
+        return self._lanes.waiting(chat)
 
     def wake(self, chat: ChatKey) -> None:
         """Look after what is unsettled in this chat again."""
@@ -114,8 +125,7 @@ class Outbound:
     async def _refill(self, chat: ChatKey, limit: int) -> Sequence[OutboundMessage]:
         if self._draining:
             return ()
-        rows = await until_stored(self._clock, self._ledger.unsettled)
-        return [row for row in rows if row.chat_key == chat][:limit]
+        return await until_stored(self._clock, lambda: self._ledger.unsettled(chat, limit=limit))
 
     async def _deliver(self, chat: ChatKey, row: OutboundMessage) -> None:
         """One row to its end: accepted, dead, or left as it is because the daemon stops."""
@@ -171,6 +181,7 @@ class Outbound:
 
     async def _accepted(self, row: OutboundMessage, ack: Ack) -> None:
         """The message is out, so a cancellation waits for its record."""
+        self._acks.came()
         accept = until_stored(self._clock, lambda: self._ledger.mark_accepted(row.outbox_id, ack))
         await finish(accept, within_s=RECORD_S)
         stages = self._traces.finish(row.outbox_id)
@@ -205,7 +216,8 @@ class Outbound:
                     return True
                 if patience.over:
                     return await self._give_up(row)
-                await self._wait_for_ack(acked)
+                if not await self._came(acked) and self._online.is_set():
+                    await self._acks.overdue(row.client_id)
             finally:
                 self._acked.pop(row.client_id, None)
             await patience.outlast(self._online.wait())
@@ -218,11 +230,13 @@ class Outbound:
         log.error("message given up: not acknowledged", outbox_id=row.outbox_id)
         return True
 
-    async def _wait_for_ack(self, acked: asyncio.Event) -> None:
+    async def _came(self, acked: asyncio.Event) -> bool:
+        """Whether the page told of the message within the time that it is given."""
         waiter = asyncio.ensure_future(acked.wait())
         timer = asyncio.ensure_future(self._clock.sleep(SETTLE_S))
         try:
             await asyncio.wait({waiter, timer}, return_when=asyncio.FIRST_COMPLETED)
+            return acked.is_set()
         finally:
             waiter.cancel()
             timer.cancel()

@@ -14,10 +14,11 @@ import structlog
 from flowhq.bot.catchup import CatchUp
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.lifecycle import Event, Lifecycle
+from flowhq.bot.memory import Memory
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.retry import until_stored
 from flowhq.clock import Clock
-from flowhq.errors import ChannelRestartError
+from flowhq.errors import ChannelRestartError, LoginRequiredError
 from flowhq.events import (
     AckSeen,
     ChannelEvent,
@@ -38,6 +39,9 @@ log = structlog.get_logger(__name__)
 
 # Live messages held back at most; beyond it they are read from the page's store like the others.
 HELD_MAX = 500
+# Spec: replaced by another client three times is for a person; the window is that of the restarts.
+REPLACED_MAX = 3
+REPLACED_WINDOW_S = 1800.0
 
 
 class Pump:
@@ -57,6 +61,7 @@ class Pump:
         acknowledged: Callable[[Sequence[MessageId]], None],
         paired: Callable[[str, str], None],
         restore: Callable[[], Awaitable[None]],
+        memory: Memory,
     ) -> None:
         self._channel = channel
         self._ledger = ledger
@@ -68,6 +73,7 @@ class Pump:
         self._acknowledged = acknowledged
         self._paired = paired
         self._restore = restore
+        self._memory = memory
         self._restored = False
         self._document: int | None = None
         """The page document whose past is recorded; its live events need no holding back."""
@@ -100,8 +106,7 @@ class Pump:
             case LoggedOut(reason):
                 await self._logged_out(reason)
             case Conflicted():
-                self._online.clear()
-                await self._lifecycle.apply(Event.CONFLICT)
+                await self._replaced()
             case EventsDropped(count):
                 await self._dropped(count)
             case _:
@@ -145,6 +150,22 @@ class Pump:
         held, self._held = self._held, []
         for message in held:
             await self._message(message)
+
+    async def _replaced(self) -> None:
+        """Another window took over. It is never taken back by itself; who is replaced again and
+        again gives way until a person decides."""
+        self._online.clear()
+        await self._lifecycle.apply(Event.CONFLICT)
+        times, now_s = self._memory.replaced_at, self._clock.monotonic()
+        times.append(now_s)
+        while times[0] < now_s - REPLACED_WINDOW_S:
+            times.popleft()
+        if len(times) >= REPLACED_MAX:
+            times.clear()
+            raise LoginRequiredError(
+                f"Another window took over {REPLACED_MAX} times in half an hour.",
+                reason=Reason.CONFLICT,
+            )
 
     async def _logged_out(self, reason: str) -> None:
         self._online.clear()

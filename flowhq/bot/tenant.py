@@ -6,11 +6,12 @@ do about a failure is the supervisor's business.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
+from flowhq.bot.acks import AckWatch
 from flowhq.bot.answering import Answering
 from flowhq.bot.catchup import CatchUp
 from flowhq.bot.chats import Lanes
@@ -20,7 +21,9 @@ from flowhq.bot.finishing import finish
 from flowhq.bot.heartbeat import Heartbeat
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.lifecycle import Lifecycle
+from flowhq.bot.memory import Memory
 from flowhq.bot.outbound import Outbound
+from flowhq.bot.pleasewait import PleaseWait
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.pump import Pump
 from flowhq.bot.retry import until_stored
@@ -62,6 +65,7 @@ class TenantParts:
     clock: Clock
     limits: LimitSettings
     supervision: SupervisorSettings
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def tenant_id(self) -> TenantId:
@@ -127,7 +131,10 @@ class _Stages:
         clock, limits = parts.clock, parts.limits
         traces = Traces(clock)
         online = asyncio.Event()
-        self.outbound = Outbound(group, parts.channel, parts.ledger, clock, limits, traces, online)
+        acks = AckWatch(parts.channel, parts.memory)
+        self.outbound = Outbound(
+            group, parts.channel, parts.ledger, clock, limits, traces, online, acks
+        )
         self._courtesy = Courtesy(parts.channel)
         self._answering = Answering(
             parts.ledger,
@@ -145,6 +152,11 @@ class _Stages:
             self._answering.refill,
             name="answer",
             capacity=limits.chat_queue,
+        )
+        self._please_wait = PleaseWait(
+            limits.chat_queue,
+            waiting=lambda chat: self._lanes.waiting(chat) + self.outbound.waiting(chat),
+            say=self._ask_to_wait,
         )
         pump = self._pump(traces, online)
         heartbeat = Heartbeat(
@@ -165,7 +177,7 @@ class _Stages:
             traces,
             paused=self._paused,
             line_up=self._lanes.put,
-            overflowed=self._please_wait,
+            lined_up=self._please_wait.lined_up,
         )
         catchup = CatchUp(
             parts.channel, parts.ledger, inbound, clock, max_age_s=limits.catchup_max_age_s
@@ -181,6 +193,7 @@ class _Stages:
             acknowledged=self.outbound.note_ack,
             paired=partial(parts.guards.own_numbers.learn, parts.tenant_id),
             restore=self._restore,
+            memory=parts.memory,
         )
 
     def wake(self, chat: ChatKey) -> None:
@@ -209,7 +222,7 @@ class _Stages:
             self._courtesy.offer(rows[0].to, due_in_s=due_in_s)
         self.outbound.put(rows)
 
-    def _please_wait(self, recorded: Recorded, message: InboundMessage) -> None:
+    def _ask_to_wait(self, recorded: Recorded, message: InboundMessage) -> None:
         self._group.create_task(self._notify(recorded, message), name="please wait")
 
     async def _notify(self, recorded: Recorded, message: InboundMessage) -> None:
@@ -223,11 +236,15 @@ class _Stages:
                 reply=reply,
             ),
         )
-        self.outbound.put(rows)
+        self.outbound.put_first(rows)
 
     async def _restore(self) -> None:
         """Look after what an earlier run left: first what was planned, then what waits."""
-        clock, ledger = self._parts.clock, self._parts.ledger
+        clock, ledger, memory = self._parts.clock, self._parts.ledger, self._parts.memory
+        if not memory.restored:
+            for key in await until_stored(clock, ledger.count_interrupted):
+                log.error("message given up: the daemon ended during each attempt", key=str(key))
+            memory.restored = True
         planned = await until_stored(clock, ledger.unsettled)
         waiting = await self._waiting()
         self.outbound.put(planned)

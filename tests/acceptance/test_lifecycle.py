@@ -198,7 +198,11 @@ def test_codes_that_ran_out_say_so_and_a_restart_shows_a_new_one(
         simulator.control("config", qr_ttl=20, qr_max=6)
     assert (view["status"], view["worker"]["status"]) == ("QR_PENDING", "RUNNING")
     assert "Restart the worker" in view["next_action"]
-    assert new_shop.daemon.api.ask("GET", f"{new_shop.path}/qr?format=raw").status == 409
+    until(
+        lambda: new_shop.daemon.api.ask("GET", f"{new_shop.path}/qr?format=raw").status,
+        lambda status: status == 409,
+        "no code is on show",
+    )
     new_shop.verb("worker/restart")
     new_shop.scan()
     new_shop.wait_for("CONNECTED")

@@ -38,7 +38,9 @@ NEXT_CODE_S = 20
 class Feed:
     """Numbers the page's documents and turns what the present one tells into events.
 
-    What an old document still had to say is dropped and counted: the new one tells its own state.
+    A new document that follows a ready one is a lost connection until it is ready itself: what it
+    shows is held back until the past is read. What an old document still had to say is dropped and
+    counted: the new one tells its own state.
     ``on_loaded`` is told False for a new document and True once wa-js found its way in it;
     ``on_fault`` gets what ends the channel.
     """
@@ -58,6 +60,7 @@ class Feed:
         self._document_id = ""
         self._codes_shown = 0
         self._logout_told = False
+        self._ready_told = False
         self.document = 0
         self.page_version = ""
         self.unreadable = 0
@@ -104,6 +107,8 @@ class Feed:
         self._document_id = document_id
         self._codes_shown = 0
         self.document += 1
+        if self._ready_told:
+            self._put(ConnectionLost("The page loads anew."))
         self._on_loaded(False)
 
     def _read(self, raws: Iterable[dict[str, Any]]) -> Iterable[ChannelEvent]:
@@ -158,6 +163,8 @@ class Feed:
         return LoggedOut(reason or "unknown")
 
     def _put(self, event: ChannelEvent) -> None:
+        if isinstance(event, Ready | ConnectionLost | LoggedOut | Conflicted):
+            self._ready_told = isinstance(event, Ready)
         if not self._buffer.put(event):
             self._on_fault(
                 ChannelRestartError(

@@ -57,7 +57,7 @@ class Bench:
             Traces(self.clock),
             paused=lambda: False,
             line_up=self._line_up,
-            overflowed=lambda recorded, message: None,
+            lined_up=lambda recorded, message, place: None,
         )
         self.catchup = CatchUp(
             self.channel, self.ledger, self.inbound, self.clock, max_age_s=MAX_AGE_S

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from flowhq.bot.chats import Place
-from flowhq.bot.inbound import NOT_A_MESSAGE, Inbound, judge
+from flowhq.bot.inbound import MISTAKES_MAX, NOT_A_MESSAGE, UNRECORDABLE, Inbound, judge
 from flowhq.bot.trace import Traces
 from flowhq.config import LimitSettings
-from flowhq.errors import InvalidInputError
+from flowhq.errors import InvalidInputError, StoreRefusedError
 from flowhq.model import (
     ChatKey,
     InboundMessage,
@@ -54,7 +54,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.ledger = FakeLedger(self.clock)
         self.lined_up: list[tuple[ChatKey, InboxKey]] = []
-        self.overflowed: list[tuple[Recorded, InboundMessage]] = []
+        self.told: list[tuple[ChatKey, str, Place]] = []
         self.traces = Traces(self.clock)
         self.inbound = Inbound(
             self.ledger,
@@ -63,7 +63,9 @@ class Bench:
             self.traces,
             paused=lambda: self.paused,
             line_up=self._line_up,
-            overflowed=lambda recorded, one: self.overflowed.append((recorded, one)),
+            lined_up=lambda recorded, one, place: self.told.append(
+                (recorded.chat_key, one.message_id, place)
+            ),
         )
 
     def _line_up(self, chat: ChatKey, key: InboxKey) -> Place:
@@ -191,12 +193,15 @@ async def test_one_message_under_two_jids_is_answered_once(bench: Bench) -> None
     assert bench.ids == ["3A0001"]
 
 
-async def test_a_full_lane_is_told_with_the_message(bench: Bench) -> None:
+async def test_a_message_that_was_lined_up_is_told_with_its_place(bench: Bench) -> None:
     bench.place = Place.FULL
     await bench.admit(message(1))
     bench.place = Place.STILL_FULL
-    await bench.admit(message(2))
-    assert [one.message_id for _, one in bench.overflowed] == ["3A0001"]
+    await bench.admit(message(2), message(2))
+    assert [told[1:] for told in bench.told] == [
+        ("3A0001", Place.FULL),
+        ("3A0002", Place.STILL_FULL),
+    ]
     assert bench.ledger.states()["3A0002"] is InboxState.NEW
 
 
@@ -285,3 +290,56 @@ async def test_a_repeat_does_not_restart_the_trace_of_a_message_under_way(bench:
     await bench.clock.advance(1)
     await bench.admit(message(1))
     assert bench.traces._marks[MessageId("3A0001")] == marks  # noqa: SLF001
+
+
+# -- what nobody expected ----
+
+
+class Broken:
+    """A ledger in which recording goes wrong for some messages."""
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error: Exception = TypeError("a bug")
+        self.bare_too = False
+        self._record = bench.ledger.record
+        monkeypatch.setattr(bench.ledger, "record", self.record)
+
+    async def record(self, message: InboundMessage, **how: Any) -> Recorded:
+        if "poison" in message.text or (self.bare_too and how["reason"] == UNRECORDABLE):
+            raise self.error
+        return await self._record(message, **how)
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), RecursionError(), StoreRefusedError("x")])
+async def test_a_message_that_cannot_be_recorded_is_kept_without_what_it_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    Broken(bench, monkeypatch).error = error
+    await bench.admit(message(1, text="poison"), message(2))
+    assert bench.ledger.reasons() == {"3A0001": UNRECORDABLE, "3A0002": ""}
+    assert bench.ledger.inbox[InboxKey(False, MessageId("3A0001"))].message.text == ""
+    assert bench.ids == ["3A0002"]
+    assert bench.inbound.counts[UNRECORDABLE] == 1
+
+
+async def test_a_few_messages_of_which_nothing_can_be_recorded_cost_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Broken(bench, monkeypatch).bare_too = True
+    for number in range(1, 30):
+        await bench.admit(message(number, text="poison" if number % MISTAKES_MAX else "well"))
+    assert len(bench.ids) == 29 // MISTAKES_MAX
+
+
+async def test_a_ledger_that_records_nothing_any_more_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Broken(bench, monkeypatch)
+    broken.bare_too = True
+    for number in range(1, MISTAKES_MAX):
+        await bench.admit(message(number, text="poison"))
+    with pytest.raises(TypeError):
+        await bench.admit(message(MISTAKES_MAX, text="poison"))
+    broken.error = StoreRefusedError("No rights.")
+    with pytest.raises(StoreRefusedError):
+        await bench.admit(message(99, text="poison"))

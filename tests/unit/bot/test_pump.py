@@ -11,10 +11,11 @@ from flowhq.bot.catchup import CatchUp
 from flowhq.bot.chats import Place
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.lifecycle import Event, Lifecycle, State
-from flowhq.bot.pump import Pump
+from flowhq.bot.memory import Memory
+from flowhq.bot.pump import REPLACED_MAX, REPLACED_WINDOW_S, Pump
 from flowhq.bot.trace import Traces
 from flowhq.config import LimitSettings
-from flowhq.errors import ChannelRestartError
+from flowhq.errors import ChannelRestartError, LoginRequiredError
 from flowhq.events import (
     AckSeen,
     Conflicted,
@@ -52,6 +53,7 @@ class Bench:
         self.steps: list[str] = []
         self.acked: list[MessageId] = []
         self.online = asyncio.Event()
+        self.memory = Memory()
         self.lifecycle = Lifecycle(
             TENANT, self.book, desired=DesiredState.RUNNING, paired=True, paused=False
         )
@@ -62,7 +64,7 @@ class Bench:
             Traces(self.clock),
             paused=lambda: self.lifecycle.snapshot.paused,
             line_up=self._line_up,
-            overflowed=lambda recorded, message: None,
+            lined_up=lambda recorded, message, place: None,
         )
         self.pump = Pump(
             self.channel,
@@ -75,6 +77,7 @@ class Bench:
             acknowledged=self._acknowledged,
             paired=lambda phone, lid: None,
             restore=self._restore,
+            memory=self.memory,
         )
 
     def _line_up(self, chat: ChatKey, key: InboxKey) -> Place:
@@ -157,6 +160,33 @@ async def test_a_conflict_stops_the_sending(bench: Bench) -> None:
     await settle()
     assert not bench.online.is_set()
     assert bench.lifecycle.snapshot.reason is Reason.CONFLICT
+
+
+async def test_who_is_replaced_again_and_again_gives_way_until_a_person_decides(
+    bench: Bench,
+) -> None:
+    await bench.ready()
+    for _ in range(REPLACED_MAX):
+        assert not bench.task.done()
+        bench.channel.emit(Conflicted())
+        bench.channel.ready()
+        await settle()
+    error = bench.task.exception()
+    assert isinstance(error, LoginRequiredError)
+    assert error.reason == Reason.CONFLICT
+
+
+async def test_being_replaced_is_remembered_over_runs_and_forgotten_in_time(bench: Bench) -> None:
+    bench.memory.replaced_at.extend([bench.clock.monotonic()] * (REPLACED_MAX - 1))
+    await bench.clock.advance(REPLACED_WINDOW_S + 1)
+    await bench.ready()
+    for _ in range(REPLACED_MAX - 1):
+        bench.channel.emit(Conflicted())
+        await settle()
+    assert bench.lifecycle.state is State.CONFLICTED
+    bench.channel.emit(Conflicted())
+    await settle()
+    assert isinstance(bench.task.exception(), LoginRequiredError)
 
 
 async def test_a_logged_out_tenant_forgets_its_pairing_and_pairs_anew(bench: Bench) -> None:

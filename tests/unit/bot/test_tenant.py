@@ -12,6 +12,7 @@ import pytest
 from flowhq.bot import outbound as outbound_module
 from flowhq.bot import tenant as tenant_module
 from flowhq.bot.lifecycle import Event, Lifecycle, State
+from flowhq.bot.memory import Memory
 from flowhq.bot.ratelimit import ReplyBudget
 from flowhq.bot.tenant import TenantParts, TenantRunner
 from flowhq.config import LimitSettings, SupervisorSettings
@@ -68,6 +69,7 @@ class Bench:
         self.channel = SlowlyClosing()
         self.book = FakeStatusBook()
         self.responder = FakeResponder()
+        self.memory = Memory()
         self.lifecycle = Lifecycle(
             TENANT, self.book, desired=DesiredState.RUNNING, paired=True, paused=False
         )
@@ -87,6 +89,7 @@ class Bench:
                 clock=self.clock,
                 limits=self.settings,
                 supervision=SupervisorSettings(),
+                memory=self.memory,
             )
         )
 
@@ -209,6 +212,24 @@ async def test_a_full_chat_is_asked_to_wait_once_and_everything_is_answered() ->
     assert bench.sent()[1:] == [f"re: {number}" for number in range(12)]
 
 
+async def test_a_chat_whose_replies_wait_is_asked_to_wait_before_them_and_once() -> None:
+    bench = Bench(chat_queue=3, pace_ms=10_000)
+    async with bench.running():
+        for number in range(8):
+            bench.receive(str(number))
+            await settle()
+        await bench.clock.advance(200)
+        assert bench.sent()[:3] == ["re: 0", "please wait", "re: 1"]
+        assert sorted(bench.sent()) == sorted(["please wait", *(f"re: {n}" for n in range(8))])
+        for number in range(8, 14):
+            bench.receive(str(number))
+            await settle()
+        await bench.clock.advance(200)
+    assert bench.sent().count("please wait") == 2
+    replies = [text for text in bench.sent() if text != "please wait"]
+    assert replies == [f"re: {number}" for number in range(14)]
+
+
 async def test_a_message_that_fails_holds_up_its_own_chat_only(bench: Bench) -> None:
     other = Jid("255700000002@c.us")
 
@@ -296,6 +317,34 @@ async def test_more_waiting_than_one_read_holds_is_all_answered_in_order(
         await until(lambda: len(bench.channel.sent) == 12)
     for chat in chats:
         assert bench.sent(chat) == ["re: 0", "re: 1", "re: 2"]
+
+
+async def test_a_message_that_ends_every_process_is_dead_after_five_and_the_next_goes_on(
+    bench: Bench,
+) -> None:
+    poison = bench.receive("poison", live=False)
+    after = bench.receive("after", live=False)
+    for message in [stored.message for stored in bench.channel.store[CUSTOMER]]:
+        await bench.ledger.record(message, state=InboxState.NEW)
+    gate = bench.ledger.outages.hold("process")  # never returns: the process dies in it
+    for _ in range(4):
+        bench.memory = Memory()
+        async with bench.running():
+            assert bench.ledger.states()[poison] is InboxState.NEW
+    gate.set()
+    bench.memory = Memory()
+    async with bench.running():
+        await settle()
+    assert bench.ledger.states() == {poison: InboxState.DEAD, after: InboxState.DONE}
+
+
+async def test_runs_within_one_process_count_nothing_against_what_waits(bench: Bench) -> None:
+    message_id = bench.receive("habari", live=False)
+    bench.ledger.outages.hold("process")
+    for _ in range(8):
+        async with bench.running():
+            await settle()
+    assert bench.ledger.states()[message_id] is InboxState.NEW
 
 
 async def test_after_a_logout_and_a_new_pairing_it_goes_on(bench: Bench) -> None:

@@ -201,3 +201,28 @@ async def test_bottomless_content_costs_its_message_alone() -> None:
         deep = {"c": deep}
     desk.feed.take_events([HELLO, {"k": "msg", "m": MESSAGE | {"c": deep}}, {"k": "idle"}])
     assert len(await desk.told()) >= 1
+
+
+async def test_a_ready_page_that_loads_anew_is_a_lost_connection_until_it_is_ready() -> None:
+    desk = Desk()
+    ready = {"k": "ready", "phone": "1", "lid": ""}
+    desk.tell(HELLO, ready)
+    desk.tell(HELLO, {"k": "msg", "m": MESSAGE}, ready, document="d2")
+    desk.tell(HELLO, document="d3")
+    desk.tell(HELLO, document="d4")
+    told = await desk.told()
+    assert [type(event) for event in told] == [
+        Ready, ConnectionLost, MessageSeen, Ready, ConnectionLost,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "state", [{"k": "out", "reason": ""}, {"k": "lost", "detail": ""}, {"k": "conflict"}]
+)
+async def test_a_page_that_was_not_ready_loses_nothing_by_loading_anew(state: Any) -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "ready", "phone": "1", "lid": ""}, state)
+    desk.tell(HELLO, {"k": "qr", "text": "code"}, document="d2")
+    told = await desk.told()
+    assert isinstance(told[-1], QrShown)
+    assert len(told) == 3

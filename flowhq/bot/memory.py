@@ -1,0 +1,24 @@
+"""What one run of a tenant leaves to the next in the same process; a new process begins without."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from cachetools import LRUCache
+
+from flowhq.model import MessageId
+
+# Own messages that are remembered as stuck; what is forgotten may be counted once more.
+STUCK_MAX = 1_000
+
+
+@dataclass(slots=True)
+class Memory:
+    """One tenant's. Filled by the stages, each its own part."""
+
+    restored: bool = False
+    """What waited at the process's start was looked after."""
+    replaced_at: deque[float] = field(default_factory=deque)
+    """When another window took over, monotonic seconds."""
+    stuck: LRUCache[MessageId, None] = field(default_factory=lambda: LRUCache(STUCK_MAX))
+    """Own messages whose ack stayed out; one message is held against its page once."""
+    stuck_in_a_row: int = 0
