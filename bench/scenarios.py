@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from tests.acceptance.programs import until
-from tests.faults.verdict import Ledger, latencies
+from tests.faults.verdict import Ledger, entries, latencies
 from tests.faults.world import World, running, wait
 from tests.pg import run_apart
 
@@ -244,7 +244,7 @@ def _view_with(world: World, tenant: str, reasons: tuple[str, ...]) -> dict[str,
 
 def _took(world: World, tenants: list[str]) -> list[float]:
     ledger = run_apart(Ledger.read(world.postgres.url))
-    return latencies(world.peer.journal, ledger, tenants)
+    return latencies(entries(world.peer.journal), ledger, tenants)
 
 
 def _count(world: World, tenants: list[str]) -> int:

@@ -55,6 +55,8 @@ class Habits:
     swaps: float = 0.0
     """Share of the live messages that are told only after the next one of another chat."""
     gate_history: bool = False
+    history_ms: float = 0.0
+    """A reading of the store takes about so long; it gives what was there at its beginning."""
     redeliver: bool = True
 
 

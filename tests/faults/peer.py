@@ -80,8 +80,9 @@ class Peer:
         self, account: Account, call: dict[str, Any], tell: Callable[[dict[str, Any]], None]
     ) -> None:
         answer = self._asked(account, call)
-        if call["call"] == "send" and self.habits.delay_ms:
-            await asyncio.sleep(self.dice.uniform(0, 2 * self.habits.delay_ms / 1000))
+        takes = {"send": self.habits.delay_ms, "history": self.habits.history_ms}
+        if mean_ms := takes.get(call["call"], 0.0):
+            await asyncio.sleep(self.dice.uniform(0, 2 * mean_ms / 1000))
         if call["call"] == "history":
             await self._history_open.wait()
         if answer is not None:

@@ -1,4 +1,7 @@
-"""kill -9, at random times and at each named point: nothing lost, nothing twice, all in order."""
+"""kill -9 at random times and at each named point: nothing lost, nothing twice, all in order.
+
+The long form is bench/faults.py.
+"""
 
 import random
 from collections.abc import Iterator
@@ -8,7 +11,8 @@ import pytest
 
 from flowhq.killpoints import KillPoint
 from tests.acceptance.programs import Program, until
-from tests.faults.world import World, running, wait
+from tests.faults.campaign import PeerArena, throw, wage
+from tests.faults.world import World, running
 
 SEED = 20261102
 CHAT = "255713100001@c.us"
@@ -34,29 +38,13 @@ def well(world: World) -> Iterator[None]:
         world.daemon.start()
 
 
-def test_a_daemon_killed_at_random_times_loses_nothing_and_answers_nothing_twice(
+def test_blow_after_blow_loses_nothing_and_answers_nothing_twice_or_out_of_order(
     world: World,
 ) -> None:
-    dice = random.Random(SEED)
-    world.load(60)
-    for _ in range(8):
-        wait(dice.uniform(0.0, 2.0))
-        world.daemon.kill()
-        world.daemon.start()
-    world.wait_until_connected()
-    assert world.settle().asked > 200
-
-
-def test_a_daemon_that_dies_at_one_point_after_the_other_does_no_harm(world: World) -> None:
-    dice = random.Random(SEED)
-    world.daemon.kill()
-    world.load(60)
-    for point in KillPoint:
-        world.daemon.launch(kill_point=f"{point}:{dice.randint(1, 20)}")
-        world.daemon.wait_until_dead()
-    world.daemon.start()
-    world.wait_until_connected()
-    world.settle()
+    blows = throw(random.Random(SEED), kills=14, stops=2)
+    outcome = wage(PeerArena(world), blows, batch=8)
+    assert not outcome.broken
+    assert outcome.verdict.asked > 500
 
 
 @pytest.mark.parametrize(

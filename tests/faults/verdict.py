@@ -6,7 +6,7 @@ cause.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ WHERE direction = 'IN' GROUP BY 1, 2 HAVING count(*) > 1
 
 Key = tuple[str, str]
 """Tenant and message id."""
+Entry = Sequence[Any]
+"""``("in", tenant, chat, id, from_me, t, text, when)`` or ``("out", tenant, chat, id, text, when)``
+with ``when`` in monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,9 @@ class _Chat:
     """The owner wrote here."""
 
 
-def judge(journal: Path, ledger: Ledger, tenants: Container[str] | None = None) -> Verdict:
+def judge(
+    journal: Iterable[Entry], ledger: Ledger, tenants: Container[str] | None = None
+) -> Verdict:
     """Of these tenants, or of all that the journal names."""
     verdict = Verdict(twice=list(ledger.repeated))
     for (tenant, _), chat in _read(journal).items():
@@ -189,11 +194,11 @@ def _judge_arrived(verdict: Verdict, ledger: Ledger, tenant: str, chat: _Chat) -
         last = max(place, last)
 
 
-def latencies(journal: Path, ledger: Ledger, tenants: Container[str]) -> list[float]:
+def latencies(journal: Iterable[Entry], ledger: Ledger, tenants: Container[str]) -> list[float]:
     """Seconds from each question to the arrival of its first reply, in the order of arrival."""
     asked_at: dict[Key, float] = {}
     took: list[float] = []
-    for kind, tenant, _, message_id, *rest in _entries(journal):
+    for kind, tenant, _, message_id, *rest in journal:
         if kind == "in":
             asked_at.setdefault((tenant, message_id), rest[-1])
             continue
@@ -210,21 +215,22 @@ def _answers(text: str, question: str) -> bool:
     return not question or "Jibu " not in text or f"Jibu {question.split()[0]}." in text
 
 
-def _read(journal: Path) -> dict[tuple[str, str], _Chat]:
+def _read(journal: Iterable[Entry]) -> dict[tuple[str, str], _Chat]:
     chats: dict[tuple[str, str], _Chat] = defaultdict(_Chat)
-    for entry in _entries(journal):
+    for entry in journal:
         _take(chats, entry)
     return chats
 
 
-def _entries(journal: Path) -> Iterator[list[Any]]:
+def entries(journal: Path) -> Iterator[Entry]:
+    """What a journal's file holds up to now; a line that is still being written is left out."""
     with journal.open("rb") as lines:
         for line in lines:
             if line.endswith(b"\n"):
                 yield orjson.loads(line)
 
 
-def _take(chats: dict[tuple[str, str], _Chat], entry: list[Any]) -> None:
+def _take(chats: dict[tuple[str, str], _Chat], entry: Entry) -> None:
     kind, tenant, jid, message_id, *rest = entry
     chat = chats[tenant, jid]
     if kind == "out":

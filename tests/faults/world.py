@@ -18,7 +18,7 @@ import psutil
 from flowhq.db.embedded import EmbeddedPostgres
 from tests.acceptance.parts import Daemon
 from tests.acceptance.programs import LIMIT_S, START_LIMIT_S, Program, until
-from tests.faults.verdict import Ledger, Verdict, judge
+from tests.faults.verdict import Ledger, Verdict, entries, judge
 from tests.pg import run_apart
 
 # Every program is made of the source that this file belongs to, installed or not.
@@ -47,8 +47,14 @@ WHERE state IN ('planned', 'sending', 'unknown') GROUP BY state
 
 
 # A platform that behaves, and one under load: slow answers, events told twice or late.
-WELL = {"send": "ok", "delay_ms": 0, "duplicates": 0, "swaps": 0, "receipts": 0}
-LOADED = WELL | {"delay_ms": 10, "duplicates": 0.05, "swaps": 0.05, "receipts": 0.1}
+WELL = {"send": "ok", "delay_ms": 0, "history_ms": 0, "duplicates": 0, "swaps": 0, "receipts": 0}
+LOADED = WELL | {
+    "delay_ms": 10,
+    "history_ms": 20,
+    "duplicates": 0.05,
+    "swaps": 0.05,
+    "receipts": 0.1,
+}
 
 
 class Peer:
@@ -330,7 +336,7 @@ class World:
     def verdict(self, tenants: Container[str] | None = None) -> Verdict:
         """The peer's record against the database, as of now; of these tenants, or of all."""
         ledger = asyncio.run(Ledger.read(self.postgres.url))
-        return judge(self.peer.journal, ledger, tenants)
+        return judge(entries(self.peer.journal), ledger, tenants)
 
 
 class PeerDaemon(Daemon):
@@ -344,13 +350,12 @@ class PeerDaemon(Daemon):
 
     def start(self, *, kill_point: str = "") -> None:
         """Return when the API answers; with a kill point it will die of it later."""
-        armed = {"FLOWHQ_TEST_KILL_POINT": kill_point} if kill_point else {}
-        self.program.settings = self.settings | armed
+        self._arm(kill_point)
         super().start()
 
-    def launch(self, *, kill_point: str) -> None:
+    def launch(self, *, kill_point: str = "") -> None:
         """Start it without waiting: it may die of its kill point before it answers."""
-        self.program.settings = self.settings | {"FLOWHQ_TEST_KILL_POINT": kill_point}
+        self._arm(kill_point)
         self.program.launch()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -366,6 +371,10 @@ class PeerDaemon(Daemon):
     def wait_until_dead(self, *, limit_s: float = LIMIT_S) -> None:
         """It killed itself at its point."""
         assert self.program.wait(limit_s) == -signal.SIGKILL
+
+    def _arm(self, kill_point: str) -> None:
+        armed = {"FLOWHQ_TEST_KILL_POINT": kill_point} if kill_point else {}
+        self.program.settings = self.settings | armed
 
     def health(self) -> dict[str, Any]:
         details: dict[str, Any] = self.api.call("GET", "/health/details")
