@@ -117,6 +117,7 @@ class Peer:
             "habits": self._habits,
             "clock": self._clock,
             "state": self._state,
+            "counts": self._counts,
             "say": self._say,
             "say_all": self._say_all,
             "tell": self._tell,
@@ -171,6 +172,10 @@ class Peer:
             },
             "said": self.traffic.said,
         }
+
+    def _counts(self) -> dict[str, Any]:
+        arrived = sum(len(account.arrived) for account in self.accounts.values())
+        return {"said": self.traffic.said, "arrived": arrived}
 
     def _say(self, tenant: str, chat: str, text: str, **more: Any) -> dict[str, Any]:
         return {"message": self.accounts[tenant].say(chat, text, **more)}

@@ -91,9 +91,9 @@ class Peer:
 class Postgres:
     """A server of the test's own, which can be stopped, frozen and started again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, sync: bool = False) -> None:
         # What is killed here are processes: what they wrote stays, synced or not.
-        self._server = EmbeddedPostgres(home / "pg", settings={"fsync": "off"})
+        self._server = EmbeddedPostgres(home / "pg", settings={"fsync": "on" if sync else "off"})
 
     def start(self) -> None:
         run_apart(self._start())
@@ -175,7 +175,7 @@ class SlowWay:
 
 class World:
     """All of it: ``daemon`` runs on ``postgres`` and talks to ``peer``. ``slow_way``: a proxy
-    stands before PostgreSQL."""
+    stands before PostgreSQL. ``sync``: PostgreSQL waits for the disk, as it does in earnest."""
 
     def __init__(
         self,
@@ -183,10 +183,11 @@ class World:
         *,
         shops: int = 3,
         slow_way: bool = False,
+        sync: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home
-        self.postgres = Postgres(home)
+        self.postgres = Postgres(home, sync=sync)
         self.way = SlowWay(home, self.postgres) if slow_way else None
         self.peer = Peer(home)
         self.clock = home / "clock"
@@ -301,14 +302,14 @@ class World:
             limit_s=limit_s,
         )
 
-    def wait_until_settled(self, *, limit_s: float = 150.0) -> None:
+    def wait_until_settled(self, *, limit_s: float = 150.0, poll_s: float = 0.25) -> None:
         """All that the peer's journal has is recorded, and nothing waits any more."""
         until(
             self._unsettled,
             lambda rows: not rows,
             "nothing waits any more",
             limit_s=limit_s,
-            poll_s=0.25,
+            poll_s=poll_s,
         )
 
     def _unsettled(self) -> list[Any]:
