@@ -195,11 +195,12 @@ async def _serve(
 
 
 async def open_database_url(config: Config, stack: AsyncExitStack) -> str:
-    """The owner's URL; starts the embedded server if that is what is configured."""
+    """The owner's URL; starts the embedded server if that is what is configured, and keeps it."""
     if not config.database.embedded:
         return config.database.url.get_secret_value()
     server = EmbeddedPostgres(config.database.data_dir)
     await stack.enter_async_context(server)
+    _chore(stack, server.keep(), "database server")
     return server.dsn()
 
 

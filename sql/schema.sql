@@ -119,6 +119,7 @@ CREATE TABLE whatsapp_sessions (
     own_lid text,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    caught_up_to timestamptz,         -- the platform's clock: nothing older is missing
     CONSTRAINT whatsapp_sessions_pkey PRIMARY KEY (id),
     CONSTRAINT whatsapp_sessions_tenant_id_key UNIQUE (tenant_id),
     CONSTRAINT whatsapp_sessions_tenant_id_fkey

@@ -13,16 +13,16 @@ from flowhq.bot.inbound import CHAT, Inbound, judge
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.retry import until_stored
 from flowhq.clock import Clock
-from flowhq.model import ChatHead, InboundMessage, InboxState, Jid, MessageKind
+from flowhq.model import InboundMessage, InboxState, Jid, MessageKind
 
 log = structlog.get_logger(__name__)
 
-# Read again what lies around the cursor: timestamps have whole seconds and may come out of order.
+# Read again what lies around the mark: timestamps have whole seconds and may come out of order.
 OVERLAP = timedelta(minutes=10)
 # Messages asked for of one chat: few chats missed more than the first step holds, and reading
 # costs the page by the message. The last step is the most that a page gives back of a chat; of a
 # longer backlog only the newest are recorded.
-CHAT_LIMITS = (100, 1000)
+CHAT_LIMITS = (100, 1000, 5000)
 # An answer this full of what was asked for may leave older ones out: kinds that are no messages
 # are counted by the page and not handed over.
 FULL_SHARE = 0.5
@@ -32,7 +32,8 @@ AHEAD = timedelta(hours=1)
 
 
 class CatchUp:
-    """Reads every chat newer than its cursor. ``paired_at`` bounds chats that have none."""
+    """Reads every chat with something newer than the last time when nothing was missing.
+    ``paired_at`` bounds the first time."""
 
     def __init__(
         self,
@@ -50,27 +51,26 @@ class CatchUp:
         self._max_age = timedelta(seconds=max_age_s)
 
     async def run(self, *, paired_at: datetime, paused: bool) -> int:
-        """Record what is new; returns how many messages were read."""
+        """Record what is new; returns how many messages were read.
+
+        Chats are left alone in which nothing was written since all of them were caught up with. A
+        chat's own cursor does not tell: with two addresses it may stand behind one of them.
+        """
         # WhatsApp's times have whole seconds: one of the pairing's own second came after it.
         paired_at = paired_at.replace(microsecond=0)
+        mark = await until_stored(self._clock, self._ledger.caught_up_to)
+        since = paired_at if mark is None else max(mark - OVERLAP, paired_at)
         heads = [head for head in await self._channel.chats() if head.last_at is not None]
         heads = [head for head in heads if CHAT.fullmatch(head.chat)]
-        chats = [head.chat for head in heads]
-        cursors = await until_stored(self._clock, lambda: self._ledger.cursor(chats))
+        due = [head.chat for head in reversed(heads) if head.last_at and head.last_at >= since]
         read = 0
-        for head in reversed(heads):
-            cursor = cursors.get(head.chat)
-            if head.last_at is None or head.last_at < (cursor or paired_at):
-                continue
-            read += await self._read(head, cursor, paired_at, paused=paused)
-        log.info("caught up", chats=len(heads), messages=read)
+        for chat in due:
+            read += await self._read(chat, since, paused=paused)
+        log.info("caught up", chats=len(heads), chats_read=len(due), messages=read)
         return read
 
-    async def _read(
-        self, head: ChatHead, cursor: datetime | None, paired_at: datetime, *, paused: bool
-    ) -> int:
-        since = max(cursor - OVERLAP, paired_at) if cursor else paired_at
-        messages = await self._history(head.chat, since)
+    async def _read(self, chat: Jid, since: datetime, *, paused: bool) -> int:
+        messages = await self._history(chat, since)
         for message, state, reason in await self._sorted_out(messages, paused=paused):
             await self._inbound.store(message, state, reason)
         return len(messages)

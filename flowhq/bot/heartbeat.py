@@ -1,5 +1,7 @@
 """Alive means probed: asks the page on a beat and writes ``last_seen_at`` when it answered."""
 
+from collections.abc import Callable
+
 import structlog
 
 from flowhq.bot.lifecycle import Lifecycle
@@ -21,12 +23,15 @@ class Heartbeat:
         lifecycle: Lifecycle,
         clock: Clock,
         settings: SupervisorSettings,
+        *,
+        caught_up: Callable[[], bool],
     ) -> None:
         self._channel = channel
         self._ledger = ledger
         self._lifecycle = lifecycle
         self._clock = clock
         self._settings = settings
+        self._caught_up = caught_up
         self._misses = 0
         self._touched = float("-inf")
 
@@ -52,7 +57,7 @@ class Heartbeat:
         if self._clock.monotonic() - self._touched < self._settings.heartbeat_s:
             return
         try:
-            await self._ledger.touch()
+            await self._ledger.touch(caught_up=self._caught_up())
         except StoreUnavailableError as error:
             log.warning("heartbeat not stored", why=str(error))
             return

@@ -180,10 +180,6 @@ class Ledger(Protocol):
         """The outbox row of an own message, None if a person typed it on the phone."""
         ...
 
-    async def cursor(self, chats: Sequence[Jid]) -> dict[Jid, datetime]:
-        """Time of the newest message recorded per chat, for those that have one."""
-        ...
-
     async def save_qr(self, *, text: str, data_url: str, expires_at: datetime | None) -> None: ...
 
     async def save_identity(self, *, phone: str, lid: str) -> datetime:
@@ -194,8 +190,14 @@ class Ledger(Protocol):
 
     async def forget_pairing(self) -> None: ...
 
-    async def touch(self) -> datetime:
-        """last_seen_at = now, after a successful probe."""
+    async def touch(self, *, caught_up: bool = False) -> datetime:
+        """last_seen_at = now, after a successful probe. ``caught_up``: no message is missing that
+        is older than the newest one recorded."""
+        ...
+
+    async def caught_up_to(self) -> datetime | None:
+        """The time of the newest message recorded when nothing was missing the last time, on the
+        platform's clock; None before that, and after a new pairing."""
         ...
 
 

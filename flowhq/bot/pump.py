@@ -112,10 +112,15 @@ class Pump:
             case _:
                 assert_never(event)
 
+    @property
+    def caught_up(self) -> bool:
+        """All that this page told of before is recorded, apart from what it tells right now."""
+        return self._document is not None and self._online.is_set()
+
     async def _message(self, event: MessageSeen) -> None:
         """Held back until the past of its page document is recorded: a page that is not online
         may be another document by the time it is, with something missed in between."""
-        if self._document is not None and self._online.is_set():
+        if self.caught_up:
             await self._inbound.admit(event.message, seen_at=event.seen_at_monotonic)
         elif len(self._held) < HELD_MAX:
             self._held.append(event)
@@ -147,6 +152,7 @@ class Pump:
         if self._document != event.document:
             await self._catch_up()
             self._document = event.document
+            await until_stored(self._clock, lambda: self._ledger.touch(caught_up=True))
         held, self._held = self._held, []
         for message in held:
             await self._message(message)

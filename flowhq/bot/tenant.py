@@ -160,7 +160,12 @@ class _Stages:
         )
         pump = self._pump(traces, online)
         heartbeat = Heartbeat(
-            parts.channel, parts.ledger, parts.lifecycle, clock, parts.supervision
+            parts.channel,
+            parts.ledger,
+            parts.lifecycle,
+            clock,
+            parts.supervision,
+            caught_up=lambda: pump.caught_up,
         )
         group.create_task(pump.run(), name="pump")
         group.create_task(heartbeat.run(), name="heartbeat")

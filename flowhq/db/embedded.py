@@ -22,12 +22,15 @@ from typing import IO
 from urllib.parse import quote
 
 import asyncpg
+import structlog
 
 from flowhq.db.binaries import Binaries, binaries_for, find_binaries
 from flowhq.db.serveruser import ServerUser, choose_user, drop_options
 from flowhq.errors import MisconfiguredError, StoreUnavailableError
 
 __all__ = ["EmbeddedPostgres", "find_binaries"]
+
+log = structlog.get_logger(__name__)
 
 SUPERUSER = "flowhq"
 DATABASE = "flowhq"
@@ -42,6 +45,9 @@ POLL_S = 0.02
 # Fast shutdown writes a checkpoint; then immediate, then the kernel.
 FAST_STOP_S = 20.0
 IMMEDIATE_STOP_S = 5.0
+# How soon a server that ended by itself is started again; after failures, ever later up to this.
+WATCH_S = 0.5
+RESTART_MAX_S = 30.0
 LOG_MAX_BYTES = 10_000_000
 LOG_TAIL_BYTES = 4_000
 
@@ -81,6 +87,7 @@ class EmbeddedPostgres:
         self._lock: IO[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._user: ServerUser | None = None
+        self._binaries: Binaries | None = None
 
     @property
     def pid(self) -> int | None:
@@ -117,11 +124,33 @@ class EmbeddedPostgres:
             if not (self._data / "PG_VERSION").exists():
                 await self._make_cluster(binaries)
             self._write_rules()
+            self._binaries = binaries
             self._start(binaries)
             await self._wait_until_ready()
         except BaseException:
             await self.close()
             raise
+
+    async def keep(self) -> None:
+        """Start the server again whenever it ended by itself; until cancelled. What was committed
+        is there again: PostgreSQL recovers it from its log."""
+        pause_s = WATCH_S
+        while True:
+            await asyncio.sleep(pause_s)
+            if self._server is None or self._binaries is None or self._server.poll() is None:
+                pause_s = WATCH_S
+                continue
+            log.error("database server ended", code=self._server.returncode, why=self._last_words())
+            try:
+                await self._end_orphan()
+                self._start(self._binaries)
+                await self._wait_until_ready()
+            except (MisconfiguredError, StoreUnavailableError, OSError) as error:
+                pause_s = min(pause_s * 2, RESTART_MAX_S)
+                log.error("database server not started", why=str(error), again_in_s=pause_s)
+            else:
+                pause_s = WATCH_S
+                log.warning("database server started again", pid=self.pid)
 
     async def close(self) -> None:
         """Fast shutdown, then harder; the directory is free afterwards. Safe to call twice."""

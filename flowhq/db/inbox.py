@@ -28,7 +28,6 @@ from flowhq.model import (
     InboundMessage,
     InboxKey,
     InboxState,
-    Jid,
     MessageId,
     OutboundMessage,
     Outcome,
@@ -161,12 +160,6 @@ WITH heads AS (
     RETURNING i.from_me, i.wa_message_id, i.state
 )
 SELECT from_me, wa_message_id FROM counted WHERE state = 'dead'
-"""
-
-CURSORS = """
-SELECT a.jid, c.last_timestamp FROM chat_aliases a
-JOIN chat_cursors c ON c.tenant_id = a.tenant_id AND c.chat_key = a.chat_key
-WHERE a.tenant_id = $1 AND a.jid = ANY ($2::text[])
 """
 
 
@@ -311,11 +304,6 @@ async def count_interrupted(tx: Tx, tenant_id: TenantId) -> list[InboxKey]:
     that are dead now."""
     rows = await tx.fetch(COUNT_INTERRUPTED, tenant_id, ATTEMPTS_MAX, INTERRUPTED)
     return [InboxKey(row["from_me"], MessageId(row["wa_message_id"])) for row in rows]
-
-
-async def cursors(tx: Tx, tenant_id: TenantId, chats: Sequence[Jid]) -> dict[Jid, datetime]:
-    rows = await tx.fetch(CURSORS, tenant_id, list(chats))
-    return {Jid(row["jid"]): row["last_timestamp"] for row in rows}
 
 
 def _view(row: Record) -> ConversationView:

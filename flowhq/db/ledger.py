@@ -98,10 +98,6 @@ class PostgresLedger:
         async with self._tx() as tx:
             await inbox.skip(tx, self.tenant_id, keys, reason)
 
-    async def cursor(self, chats: Sequence[Jid]) -> dict[Jid, datetime]:
-        async with self._tx() as tx:
-            return await inbox.cursors(tx, self.tenant_id, chats)
-
     # -- outgoing -------------------------------------------------------------------------------
 
     async def notify(
@@ -158,9 +154,13 @@ class PostgresLedger:
         async with self._tx() as tx:
             await sessions.forget_pairing(tx, self.tenant_id)
 
-    async def touch(self) -> datetime:
+    async def touch(self, *, caught_up: bool = False) -> datetime:
         async with self._tx() as tx:
-            return await sessions.touch(tx, self.tenant_id)
+            return await sessions.touch(tx, self.tenant_id, caught_up=caught_up)
+
+    async def caught_up_to(self) -> datetime | None:
+        async with self._tx() as tx:
+            return await sessions.caught_up_to(tx, self.tenant_id)
 
     @asynccontextmanager
     async def _tx(self) -> AsyncIterator[Tx]:

@@ -32,6 +32,7 @@ WITH before AS (
 ), saved AS (
     UPDATE whatsapp_sessions SET
         own_jid = $2, own_lid = $3, paired_at = coalesce(paired_at, now()),
+        caught_up_to = CASE WHEN paired_at IS NOT NULL THEN caught_up_to END,
         last_qr = NULL, last_qr_text = NULL, last_qr_expires_at = NULL
     WHERE tenant_id = $1
     RETURNING paired_at
@@ -55,10 +56,16 @@ UPDATE whatsapp_sessions SET
 WHERE tenant_id = $1
 """
 
-# The proof also counts: the time connected goes on to now.
+# The proof also counts: the time connected goes on to now. Cursors stand in the platform's time,
+# and so does what they add up to.
 TOUCH = """
 WITH seen AS (
-    UPDATE whatsapp_sessions SET last_seen_at = now() WHERE tenant_id = $1 RETURNING state
+    UPDATE whatsapp_sessions SET
+        last_seen_at = now(),
+        caught_up_to = CASE WHEN $2 THEN coalesce(
+            (SELECT max(last_timestamp) FROM chat_cursors WHERE tenant_id = $1), caught_up_to
+        ) ELSE caught_up_to END
+    WHERE tenant_id = $1 RETURNING state
 ), counted AS (
     UPDATE tenant_spans SET until_at = now()
     WHERE (SELECT state FROM seen) = 'CONNECTED' AND tenant_id = $1 AND id = (
@@ -68,6 +75,8 @@ WITH seen AS (
 )
 SELECT now() FROM seen
 """
+
+CAUGHT_UP_TO = "SELECT caught_up_to FROM whatsapp_sessions WHERE tenant_id = $1"
 
 FETCH_SESSION = """
 SELECT state::text AS state, last_qr, last_qr_text, last_qr_expires_at, last_seen_at, paired_at,
@@ -130,9 +139,16 @@ async def forget_pairing(tx: Tx, tenant_id: TenantId) -> None:
     await tx.execute(FORGET_PAIRING, tenant_id)
 
 
-async def touch(tx: Tx, tenant_id: TenantId) -> datetime:
-    """The database's time, stored as ``last_seen_at``."""
-    seen_at: datetime | None = await tx.fetchval(TOUCH, tenant_id)
+async def touch(tx: Tx, tenant_id: TenantId, *, caught_up: bool) -> datetime:
+    """The database's time, stored as ``last_seen_at``. ``caught_up``: nothing older than the newest
+    recorded message is missing, so that a later catching up begins there."""
+    seen_at: datetime | None = await tx.fetchval(TOUCH, tenant_id, caught_up)
     if seen_at is None:
         raise NotFoundError(f"There is no tenant {tenant_id}.")
     return seen_at
+
+
+async def caught_up_to(tx: Tx, tenant_id: TenantId) -> datetime | None:
+    """Up to when everything is recorded; None before the first catching up of a pairing."""
+    found: datetime | None = await tx.fetchval(CAUGHT_UP_TO, tenant_id)
+    return found

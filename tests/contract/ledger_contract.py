@@ -167,24 +167,40 @@ class LedgerContract:
         await ledger.skip([key_of(message(1))], reason="test")
         assert ids(await ledger.waiting(None, limit=10)) == [message(2).message_id]
 
-    # -- cursors ----
+    # -- up to when all is recorded ----
 
-    async def test_the_cursor_is_the_newest_message_of_a_chat_under_each_of_its_jids(
-        self, ledger: Ledger
-    ) -> None:
+    async def test_who_is_caught_up_is_so_up_to_the_newest_message(self, ledger: Ledger) -> None:
+        assert await ledger.caught_up_to() is None
         newest = message(5, chat=LID, sender=LID, lid="100000000000009")
         for one in (message(1), newest, message(3)):
             await ledger.record(one, state=InboxState.NEW)
-        cursors = await ledger.cursor([CUSTOMER, LID, OTHER])
-        assert cursors == {CUSTOMER: newest.at, LID: newest.at}
+        await ledger.touch()
+        assert await ledger.caught_up_to() is None
+        await ledger.touch(caught_up=True)
+        assert await ledger.caught_up_to() == newest.at
+        await ledger.record(message(7), state=InboxState.NEW)
+        await ledger.touch()
+        assert await ledger.caught_up_to() == newest.at
 
-    async def test_a_message_from_the_future_does_not_take_the_cursor_with_it(
+    async def test_a_message_from_the_future_does_not_hide_those_of_today(
         self, ledger: Ledger, now: Now
     ) -> None:
         ahead = await now() + timedelta(days=365)
         await ledger.record(message(at=ahead), state=InboxState.NEW)
-        cursors = await ledger.cursor([CUSTOMER])
-        assert cursors[CUSTOMER] <= await now()
+        await ledger.touch(caught_up=True)
+        mark = await ledger.caught_up_to()
+        assert mark is not None
+        assert mark <= await now()
+
+    async def test_a_new_pairing_begins_without_a_past(self, ledger: Ledger) -> None:
+        await ledger.save_identity(phone="255754000001", lid="1")
+        await ledger.record(message(1), state=InboxState.NEW)
+        await ledger.touch(caught_up=True)
+        await ledger.save_identity(phone="255754000001", lid="1")
+        assert await ledger.caught_up_to() is not None
+        await ledger.forget_pairing()
+        await ledger.save_identity(phone="255754000001", lid="1")
+        assert await ledger.caught_up_to() is None
 
     # -- steps ----
 

@@ -167,6 +167,7 @@ class FakeLedger:
         self.conversations: dict[ChatKey, Conversation] = {}
         self.aliases: dict[Jid, ChatKey] = {}
         self.cursors: dict[ChatKey, datetime] = {}
+        self.mark: datetime | None = None
         self._doubts: set[Hashable] = set()
         """Steps whose commit was never answered: repeated, they answer as the first should."""
         self.qr = ""
@@ -410,11 +411,6 @@ class FakeLedger:
 
     # -- Ledger: cursors, pairing, life -----------------------------------------------------------
 
-    async def cursor(self, chats: Sequence[Jid]) -> dict[Jid, datetime]:
-        await self.outages.enter("cursor")
-        keys = {jid: self.aliases[jid] for jid in chats if jid in self.aliases}
-        return {jid: self.cursors[key] for jid, key in keys.items() if key in self.cursors}
-
     async def save_qr(self, *, text: str, data_url: str, expires_at: datetime | None) -> None:
         await self.outages.enter("save_qr")
         self.qr = text
@@ -428,7 +424,8 @@ class FakeLedger:
         if first[0] != first[1]:
             self._begin_anew()
         self.identity, self.qr = (phone, lid), ""
-        self.paired_at = self.paired_at or self._clock.now()
+        if self.paired_at is None:
+            self.mark, self.paired_at = None, self._clock.now()
         await self.outages.leave("save_identity")
         return self.paired_at
 
@@ -438,10 +435,16 @@ class FakeLedger:
         self.identity = self.paired_at = None
         await self.outages.leave("forget_pairing")
 
-    async def touch(self) -> datetime:
+    async def caught_up_to(self) -> datetime | None:
+        await self.outages.enter("caught_up_to")
+        return self.mark
+
+    async def touch(self, *, caught_up: bool = False) -> datetime:
         await self.outages.enter("touch")
         self.touches += 1
         self.last_seen_at = self._clock.now()
+        if caught_up and self.cursors:
+            self.mark = max(self.cursors.values())
         await self.outages.leave("touch")
         return self.last_seen_at
 

@@ -15,8 +15,8 @@ import orjson
 
 SendMode = Literal["ok", "refuse", "lose", "lose_ack", "hold"]
 Tell = Callable[[dict[str, Any]], None]
-# More than a page gives back of a chat, and few enough for a soak of many chats.
-STORE_MAX = 1200
+# More than a page gives back of a chat; a soak's chats hold far fewer.
+STORE_MAX = 5200
 # Messages told again to a page that was away; the rest it has to read from the store.
 MISSED_MAX = 400
 PENDING, SERVER, DELIVERED = 0, 1, 2

@@ -15,7 +15,7 @@ import psutil
 
 from flowhq.db.embedded import EmbeddedPostgres
 from tests.acceptance.parts import Daemon, Simulator
-from tests.acceptance.programs import LIMIT_S, until
+from tests.acceptance.programs import LIMIT_S, left_after, until
 from tests.acceptance.shop import QUESTIONS, Shop
 from tests.faults.campaign import Blow, Kind
 from tests.faults.verdict import Entry, Ledger, Verdict, judge
@@ -152,9 +152,10 @@ class BrowserArena:
 
     def _stop_postgres(self) -> None:
         """The embedded server stops at once; the daemon starts it again."""
-        (server,) = [p for p in self._running.processes() if "-D" in p.cmdline()][:1]
+        server, *_ = [p for p in self._running.processes() if "-D" in p.cmdline()]
         server.send_signal(signal.SIGQUIT)
-        server.wait(LIMIT_S)
+        left = left_after([server], LIMIT_S)
+        assert not left, f"PostgreSQL does not stop: {left}"
 
     def _kill_one(self, kind: str) -> None:
         shop = self._dice.choice(self.shops)

@@ -55,8 +55,8 @@ async def test_two_chats_merge_when_the_mapping_appears(shop: Shop) -> None:
     assert (outgoing.outbox_id, outgoing.chat_key) == (reply.outbox_id, BY_LID)
     logs = await rows(shop, "SELECT DISTINCT conversation_id IS NULL FROM message_logs")
     assert [tuple(row) for row in logs] == [(False,)]
-    cursors = await shop.ledger.cursor([ASHA_LID, ASHA_PN])
-    assert cursors == {ASHA_LID: joined.at, ASHA_PN: joined.at}
+    (cursor,) = await rows(shop, "SELECT chat_key, last_timestamp FROM chat_cursors")
+    assert tuple(cursor) == (BY_LID, joined.at)
 
 
 async def test_a_merged_chat_goes_on_working(shop: Shop) -> None:

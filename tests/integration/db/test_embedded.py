@@ -309,3 +309,30 @@ async def test_every_version_at_hand_can_be_embedded(home: Path, binaries: Binar
     async with EmbeddedPostgres(home, binaries=[binaries]) as server:
         version = await fetchval(server.dsn(), "SHOW server_version")
     assert str(version).startswith(str(binaries.major))
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGQUIT])
+async def test_a_server_that_ends_by_itself_is_started_again_with_all_that_was_committed(
+    home: Path, sign: signal.Signals
+) -> None:
+    async with EmbeddedPostgres(home) as server:
+        await execute(server.dsn(), "CREATE TABLE kept AS SELECT 7 AS number")
+        keeping = asyncio.create_task(server.keep())
+        first = server.pid
+        assert first is not None
+        os.kill(first, sign)
+        while server.pid == first or not await answers(server):  # noqa: ASYNC110 - of a process
+            await asyncio.sleep(0.05)
+        assert await fetchval(server.dsn(), "SELECT number FROM kept") == 7
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        second = server.pid
+    assert second is not None
+    assert not alive(second)
+
+
+async def answers(server: EmbeddedPostgres) -> bool:
+    try:
+        return bool(await fetchval(server.dsn(), "SELECT true"))
+    except (asyncpg.PostgresError, OSError):
+        return False

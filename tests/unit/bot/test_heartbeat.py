@@ -51,7 +51,9 @@ async def bench() -> Bench:
     lifecycle = Lifecycle(TENANT, book, desired=DesiredState.RUNNING, paired=True, paused=False)
     await lifecycle.apply(Event.START)
     await channel.open()
-    heartbeat = Heartbeat(channel, ledger, lifecycle, clock, SupervisorSettings())
+    heartbeat = Heartbeat(
+        channel, ledger, lifecycle, clock, SupervisorSettings(), caught_up=lambda: True
+    )
     return Bench(heartbeat, channel, ledger, lifecycle, book, clock)
 
 

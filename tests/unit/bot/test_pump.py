@@ -258,7 +258,7 @@ async def test_live_messages_wait_until_what_was_planned_and_missed_is_looked_af
 
 async def test_while_the_past_is_read_later_messages_wait_their_turn(bench: Bench) -> None:
     bench.receive("missed", live=False)
-    gate = bench.ledger.outages.hold("cursor")
+    gate = bench.ledger.outages.hold("caught_up_to")
     bench.channel.ready()
     await settle()
     bench.receive("live")
@@ -355,7 +355,7 @@ async def test_a_paused_tenant_records_and_lines_up_nothing(bench: Bench) -> Non
 # -- the store away ----
 
 
-OUTAGES = ["save_identity", "cursor", "known_own", "record"]
+OUTAGES = ["save_identity", "caught_up_to", "known_own", "record", "touch"]
 
 
 @pytest.mark.parametrize("method", OUTAGES)

@@ -1,6 +1,6 @@
 // What Python asks of the page: each takes one plain object and gives one, as JSON.
 
-const HISTORY_LIMIT = 1000;
+const HISTORY_LIMIT = 5000;
 const ASK_MS = 5000;
 // Enough that what is in memory is among it: only the page's database knows the order of messages
 // of one second.
