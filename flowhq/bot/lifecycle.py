@@ -140,7 +140,8 @@ NEXT_ACTION: dict[Reason, str] = {
     Reason.BLOCKED: "WhatsApp refuses this number or network: open WhatsApp on the phone.",
     Reason.STALE: _BY_ITSELF,
     Reason.SENDS_STUCK: _BY_ITSELF,
-    Reason.PROFILE_CORRUPT: "Its browser profile is damaged: log the tenant out and scan again.",
+    Reason.PROFILE_CORRUPT: "The pairing is gone from its browser profile, which was damaged or"
+    " deleted: scan the new code.",
     Reason.CRASH_LOOP: "It failed too often and is tried again once an hour. See the tenant's log,"
     " then restart it.",
     Reason.STORE_UNAVAILABLE: "Check PostgreSQL; it goes on by itself when it is back.",
@@ -309,6 +310,9 @@ class Lifecycle:
             return self.snapshot.reason
         if event is E.QR_SHOWN and self.snapshot.reason is Reason.LOGGED_OUT:
             return Reason.LOGGED_OUT
+        if event is E.QR_SHOWN and self.snapshot.paired:
+            # Nobody removed the device, and still the page has no keys.
+            return Reason.PROFILE_CORRUPT
         if state is S.CONNECTED and paused:
             return Reason.PAUSED_BY_ADMIN
         return DEFAULT_REASON[state]
