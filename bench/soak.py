@@ -29,7 +29,7 @@ from tests.faults.world import LOADED, World, running, wait
 SEED = 20261121
 CHATS = 40
 SAMPLE_S = 10.0
-WARM_UP_SHARE = 1 / 6
+WARM_UP_SHARE = 1 / 3
 SLOPE_MAX = 0.01
 LAG_MAX_MS = 50.0
 FDS_MORE_MAX = 5
@@ -247,7 +247,7 @@ def report(soak: Soak, options: argparse.Namespace) -> int:
 
 
 def warmed_up(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """Without the first sixth, in which caches fill."""
+    """Without the first third, in which caches fill."""
     return [one for one in samples if one.at >= samples[-1].at * WARM_UP_SHARE]
 
 

@@ -105,8 +105,9 @@ class Inbound:
         if self._known.get(key) == _said(message):
             self.counts["duplicate"] += 1
             return
-        self._traces.begin(message.message_id, seen_at)
-        self._traces.mark(message.message_id, "admit")
+        if verdict.state is InboxState.NEW:
+            self._traces.begin(message.message_id, seen_at)
+            self._traces.mark(message.message_id, "admit")
         await self.store(message, verdict.state, verdict.reason)
 
     async def store(self, message: InboundMessage, state: InboxState, reason: str) -> None:
