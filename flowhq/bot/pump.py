@@ -37,8 +37,9 @@ from flowhq.qr import png_data_url
 
 log = structlog.get_logger(__name__)
 
-# Live messages held back at most; beyond it they are read from the page's store like the others.
-HELD_MAX = 500
+# Live messages held back at most; beyond it they are read from the page's store like the others, so
+# that hundreds of tenants hold no more than `memory_events_total` of them.
+HELD_MAX = 50
 # Spec: replaced by another client three times is for a person; the window is that of the restarts.
 REPLACED_MAX = 3
 REPLACED_WINDOW_S = 1800.0

@@ -9,8 +9,10 @@ import random
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
+import asyncpg
 import psutil
 
 from flowhq.db.embedded import EmbeddedPostgres
@@ -138,7 +140,20 @@ class BrowserArena:
 
     def _connected(self) -> None:
         for shop in self.shops:
-            shop.wait_for("CONNECTED")
+            until(
+                partial(self._session, shop),
+                lambda state: state == "CONNECTED",
+                f"{shop.word} is connected",
+            )
+
+    def _session(self, shop: Shop) -> str:
+        """The session's state, or how the API refuses to tell while PostgreSQL is away."""
+        answer = self._running.api.ask("GET", shop.path)
+        if answer.status == 503:
+            return "unavailable"
+        assert answer.status == 200, answer.content
+        state: str = answer.json()["session"]["state"]
+        return state
 
     def _die_at(self, point: str) -> None:
         daemon = self._running
@@ -175,7 +190,10 @@ class BrowserArena:
                 return [p for p in shop.browser() if "--type=" not in " ".join(p.cmdline())]
 
     def _unsettled(self) -> list[object]:
-        return [*sorted(self._verdict().missing)[:3], *self._running.query(WAITING)]
+        try:
+            return [*sorted(self._verdict().missing)[:3], *self._running.query(WAITING)]
+        except (OSError, asyncpg.PostgresError) as error:
+            return [error]
 
     def _verdict(self) -> Verdict:
         url = EmbeddedPostgres(self._home / "postgres").dsn()

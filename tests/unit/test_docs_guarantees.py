@@ -36,3 +36,14 @@ def test_every_reason_that_the_bot_gives_is_known() -> None:
 def test_every_event_of_a_chat_is_documented() -> None:
     for event in ChatEvent:
         assert f"`{event}`" in API, event
+
+
+def test_every_proof_exists() -> None:
+    proofs = set(re.findall(r"`((?:tests|bench)/[\w/]+\.py)`", TEXT))
+    assert len(proofs) > 10
+    assert [proof for proof in sorted(proofs) if not (ROOT / proof).is_file()] == []
+
+
+def test_every_test_of_faults_is_named() -> None:
+    tests = {path.name for path in (ROOT / "tests/faults").glob("test_*.py")}
+    assert {name for name in tests if f"tests/faults/{name}" not in TEXT} == set()
