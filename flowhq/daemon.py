@@ -30,6 +30,7 @@ from flowhq.channel.web.settings import WebSettings
 from flowhq.clock import Clock, SystemClock
 from flowhq.config import Config, is_loopback
 from flowhq.db import accounting, migrate, partitions
+from flowhq.db.claim import Claim
 from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
@@ -86,7 +87,7 @@ async def _live(config: Config, around: Surroundings, log_handle: logs.LogHandle
         pulse = Pulse()
         _chore(stack, pulse.run(), "pulse")
         _chore(stack, _reopen_logs(signals, log_handle), "log files")
-        opening = _open(config, around, stack, log_handle, pulse)
+        opening = _open(config, around, stack, log_handle, pulse, signals)
         starting = asyncio.create_task(opening, name="start")
         stopping = asyncio.create_task(signals.stop.wait(), name="stop")
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -106,11 +107,14 @@ async def _open(
     stack: AsyncExitStack,
     log_handle: logs.LogHandle,
     pulse: Pulse,
+    signals: Signals,
 ) -> tuple[Supervisor, AdminServer]:
     """Open every part; what is open already is closed by the stack, whatever happens."""
     clock = around.clock
     host, make_ledger = _outer_parts(config, around)
     url = await open_database_url(config, stack)
+    claim = await stack.enter_async_context(Claim(url).held())
+    _chore(stack, claim.keep(signals.stop.set), "claim")
     await migrate.migrate(url)
     installation = await load_installation(url)
     settings = config.database

@@ -130,9 +130,13 @@ class Daemon:
         """Rows of the embedded database, as its superuser: every tenant's."""
         return asyncio.run(self._query(sql, *values))
 
+    @property
+    def database_url(self) -> str:
+        """Of the embedded server, as its superuser."""
+        return EmbeddedPostgres(self.home / "postgres").dsn()
+
     async def _query(self, sql: str, *values: object) -> list[dict[str, Any]]:
-        server = EmbeddedPostgres(self.home / "postgres")
-        connection = await asyncpg.connect(server.dsn(), timeout=LIMIT_S)
+        connection = await asyncpg.connect(self.database_url, timeout=LIMIT_S)
         try:
             return [dict(row) for row in await connection.fetch(sql, *values, timeout=LIMIT_S)]
         finally:

@@ -112,6 +112,8 @@ def test_the_tenant_comes_back_and_the_others_notice_nothing(
         limit_s=BACK_LIMIT_S,
         poll_s=0.25,
     )
+    # Asked sooner, both would be one backlog, and have one answer.
+    traffic[victim.word].wait_until_all_are_answered()
     traffic[victim.word].ask()
     for one in traffic.values():
         one.wait_until_all_are_answered()
@@ -139,6 +141,7 @@ def test_a_killed_driver_costs_nobody_a_message_or_the_pairing(
     for shop in shops:
         shop.wait_until_back(histories[shop.word], limit_s=BACK_LIMIT_S)
     for one in traffic:
+        one.wait_until_all_are_answered()
         one.ask()
         one.wait_until_all_are_answered()
     assert simulator.events(*CODE_SHOWN, after=scanned) == []

@@ -206,17 +206,18 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert "[admin] port" in tried.output
 
 
-def test_a_second_daemon_on_the_same_data_is_refused(daemon: Daemon, at: int) -> None:
-    second = Program(
-        "second",
-        daemon.home,
-        "flowhq",
-        "run",
-        **(daemon.program.settings | {"FLOWHQ_ADMIN__PORT": "0"}),
-    )
+@pytest.mark.parametrize("by", ["directory", "url"])
+def test_a_second_daemon_on_the_same_data_is_refused(
+    daemon: Daemon, at: int, tmp_path: Path, by: str
+) -> None:
+    own = {"FLOWHQ_ADMIN__PORT": "0"}
+    if by == "url":
+        own["FLOWHQ_DATABASE__URL"] = daemon.database_url
+    second = Program("second", tmp_path, "flowhq", "run", **(daemon.program.settings | own))
     second.launch()
     assert second.wait(START_LIMIT_S) == ExitCode.CONFIG
-    assert "Another daemon uses the data directory" in second.output
+    used = {"directory": "uses the data directory", "url": "works on this database"}[by]
+    assert f"Another daemon {used}" in second.output
     assert "Traceback" not in second.output
     assert daemon.api.ask("GET", "/health").status == 200
 

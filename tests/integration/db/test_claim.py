@@ -1,0 +1,58 @@
+"""One daemon on a database, and a second one as soon as the first is gone."""
+
+import asyncio
+
+import pytest
+
+from flowhq.db import claim as claim_module
+from flowhq.db.claim import Claim
+from flowhq.errors import MisconfiguredError
+from tests.fakes.clock import until
+from tests.pg import execute
+
+END_ALL = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim_module, "TAKE_LIMIT_S", 1.0)
+    monkeypatch.setattr(claim_module, "WATCH_S", 0.05)
+
+
+async def test_a_second_daemon_is_refused_until_the_first_is_gone(any_url: str) -> None:
+    async with Claim(any_url).held():
+        with pytest.raises(MisconfiguredError, match="Another daemon works on this database"):
+            async with Claim(any_url).held():
+                pytest.fail("two hold it")
+    async with Claim(any_url).held():
+        pass
+
+
+async def test_a_connection_that_ends_costs_nothing_as_long_as_nobody_else_comes(
+    any_url: str,
+) -> None:
+    lost: list[bool] = []
+    async with Claim(any_url).held() as claim:
+        keeping = asyncio.create_task(claim.keep(lambda: lost.append(True)))
+        for _ in range(3):
+            await execute(any_url, END_ALL)
+            await asyncio.sleep(0.3)
+        with pytest.raises(MisconfiguredError):
+            async with Claim(any_url).held():
+                pytest.fail("two hold it")
+        keeping.cancel()
+        await asyncio.wait({keeping})
+    assert lost == []
+
+
+async def test_who_finds_another_in_its_place_stops(any_url: str) -> None:
+    lost: list[bool] = []
+    async with Claim(any_url).held() as claim:
+        await execute(any_url, END_ALL)
+        async with Claim(any_url).held():
+            keeping = asyncio.create_task(claim.keep(lambda: lost.append(True)))
+            await until(lambda: keeping.done())
+    assert lost == [True]
