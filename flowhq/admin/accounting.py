@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from flowhq.admin.inputs import NoBody, Query
 from flowhq.admin.routes import Call, Route
+from flowhq.admin.scopes import Scope
 from flowhq.db.accounting import Account, Books
 from flowhq.errors import InvalidInputError
 from flowhq.model import OutboxState
@@ -119,6 +120,7 @@ ROUTES = (
         body=NoBody,
         query=SinceQuery,
         answer=TenantAccountView,
+        needs=Scope.STATUS_READ,
     ),
     Route(
         "GET",
@@ -129,5 +131,6 @@ ROUTES = (
         body=NoBody,
         query=SinceQuery,
         answer=TotalAccountView,
+        needs=Scope.STATUS_READ,
     ),
 )

@@ -16,6 +16,7 @@ from flowhq.admin.openapi import document
 from flowhq.admin.polling import CLOSING
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.routes import DEPS, AnyRoute, Call, Route, bind
+from flowhq.admin.scopes import Scope
 
 DESCRIPTION = web.AppKey("description", bytes)
 
@@ -52,6 +53,8 @@ ROUTES: Sequence[AnyRoute] = (
         body=NoBody,
         query=NoQuery,
         answer=OpenApiView,
+        needs=Scope.STATUS_READ,
+        fleet_wide=False,
     ),
 )
 

@@ -24,6 +24,7 @@ from argon2.exceptions import VerificationError
 from cachetools import TTLCache
 
 from flowhq.admin.problems import TOO_MANY_ATTEMPTS, UNAUTHORIZED, ProblemError
+from flowhq.admin.scopes import ROLE_SCOPES, Principal, Role
 from flowhq.clock import Clock
 from flowhq.errors import MisconfiguredError
 
@@ -42,13 +43,6 @@ FAILURES_KEPT_S = 900
 ADDRESSES_MAX = 10_000
 # Different guesses in progress from one address; a browser with one password counts as one.
 MAX_TRYING = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who made a request, for the log: ``admin`` or ``token:`` and the start of its hash."""
-
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +86,7 @@ class Authenticator:
             self._key, f"{credential.scheme}:".encode() + credential.secret, "sha256"
         )
         if credential.scheme == "basic" and mark in self._right:
-            return Principal("admin")
+            return Principal("admin", ROLE_SCOPES[Role.ADMIN])
         async with self._turn(address, mark):
             principal = await self._check(credential, mark)
             if principal is None:
@@ -110,13 +104,15 @@ class Authenticator:
                 if not right:
                     return None
                 self._right[mark] = True
-        return Principal("admin")
+        return Principal("admin", ROLE_SCOPES[Role.ADMIN])
 
     def _check_token(self, token: bytes) -> Principal | None:
         given = hashlib.sha256(token).hexdigest()
         # Every hash is compared, so that the time tells nothing about which one matched.
         matches = [hmac.compare_digest(given, known) for known in self._token_hashes]
-        return Principal(f"token:{given[:8]}") if any(matches) else None
+        if not any(matches):
+            return None
+        return Principal(f"token:{given[:8]}", ROLE_SCOPES[Role.ADMIN])
 
     def _verify(self, password: bytes) -> bool:
         try:

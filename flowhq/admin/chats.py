@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from flowhq.admin.inputs import NoBody, NoQuery, Query, read_path_id
 from flowhq.admin.routes import Call, Route
+from flowhq.admin.scopes import Scope
 from flowhq.db.chats import ChatRow, Silence
 
 CHATS_DEFAULT = 100
@@ -92,6 +93,7 @@ ROUTES = (
         body=NoBody,
         query=ChatsQuery,
         answer=ChatPageView,
+        needs=Scope.MESSAGES_READ,
     ),
     Route(
         "POST",
@@ -102,5 +104,6 @@ ROUTES = (
         body=NoBody,
         query=NoQuery,
         answer=ChatView,
+        needs=Scope.MESSAGES_WRITE,
     ),
 )

@@ -17,6 +17,7 @@ from flowhq.admin.inputs import NoBody, NoQuery
 from flowhq.admin.polling import CLOSING
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.routes import Call, Route, reply
+from flowhq.admin.scopes import Scope
 from flowhq.errors import StoreUnavailableError
 
 # A database that answers slower than this is not ready to serve.
@@ -114,8 +115,8 @@ ROUTES = (
         body=NoBody,
         query=NoQuery,
         answer=HealthView,
+        needs=None,
         also=(HTTPStatus.SERVICE_UNAVAILABLE,),
-        public=True,
     ),
     Route(
         "GET",
@@ -126,7 +127,7 @@ ROUTES = (
         body=NoBody,
         query=NoQuery,
         answer=HealthView,
-        public=True,
+        needs=None,
     ),
     Route(
         "GET",
@@ -137,8 +138,8 @@ ROUTES = (
         body=NoBody,
         query=NoQuery,
         answer=HealthView,
+        needs=None,
         also=(HTTPStatus.SERVICE_UNAVAILABLE,),
-        public=True,
     ),
     Route(
         "GET",
@@ -149,5 +150,6 @@ ROUTES = (
         body=NoBody,
         query=NoQuery,
         answer=HealthDetailsView,
+        needs=Scope.STATUS_READ,
     ),
 )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from flowhq.admin.inputs import NoBody, Query
 from flowhq.admin.routes import Call, Route
+from flowhq.admin.scopes import Scope
 from flowhq.db.logs import LogRow
 from flowhq.db.states import EventRow
 from flowhq.model import (
@@ -142,6 +143,7 @@ ROUTES = (
         body=NoBody,
         query=PageQuery,
         answer=LogPageView,
+        needs=Scope.MESSAGES_READ,
     ),
     Route(
         "GET",
@@ -152,5 +154,6 @@ ROUTES = (
         body=NoBody,
         query=PageQuery,
         answer=EventPageView,
+        needs=Scope.TENANTS_READ,
     ),
 )

@@ -10,6 +10,7 @@ from flowhq.admin.inputs import NoBody, NoQuery, Query
 from flowhq.admin.problems import WRONG_STATE
 from flowhq.admin.reasons import answer_of
 from flowhq.admin.routes import Call, Route
+from flowhq.admin.scopes import Scope
 from flowhq.db.deadletters import DeadRow
 from flowhq.db.stories import ReplyStory, SeenStory, Story
 from flowhq.model import Direction, InboxState, MessageKind, MessageStatus, OutboxState, Source
@@ -246,6 +247,7 @@ ROUTES = (
         body=NoBody,
         query=DeadQuery,
         answer=DeadPageView,
+        needs=Scope.MESSAGES_READ,
     ),
     Route(
         "GET",
@@ -256,6 +258,7 @@ ROUTES = (
         body=NoBody,
         query=NoQuery,
         answer=MessageView,
+        needs=Scope.MESSAGES_READ,
     ),
     Route(
         "POST",
@@ -266,6 +269,7 @@ ROUTES = (
         body=NoBody,
         query=NoQuery,
         answer=MessageView,
+        needs=Scope.MESSAGES_WRITE,
         problems=(WRONG_STATE,),
     ),
 )

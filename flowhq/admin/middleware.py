@@ -14,13 +14,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from flowhq.admin import guard, problems
-from flowhq.admin.auth import Authenticator, Principal
-from flowhq.admin.routes import DEPS, find_route
-from flowhq.errors import FlowHQError
+from flowhq.admin.auth import Authenticator
+from flowhq.admin.inputs import read_tenant_id
+from flowhq.admin.routes import DEPS, PRINCIPAL, TENANT_PATH, AnyRoute, find_route
+from flowhq.admin.scopes import Principal
+from flowhq.errors import FlowHQError, NotFoundError
 
 AUTHENTICATOR = web.AppKey("authenticator", Authenticator)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
-PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -85,10 +86,28 @@ async def sign_in(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Lets only those in who may; unknown addresses are told apart only to them."""
     route = find_route(request)
     if route is None or not route.public:
-        request[PRINCIPAL] = await request.app[AUTHENTICATOR].admit(
+        principal = await request.app[AUTHENTICATOR].admit(
             request.headers.get("Authorization"), request.remote or ""
         )
+        request[PRINCIPAL] = principal
+        if route is not None:
+            _require(principal, route, request)
     return await handler(request)
+
+
+def _require(principal: Principal, route: AnyRoute, request: web.Request) -> None:
+    """ProblemError if the route is not for this principal. A tenant out of reach is told like one
+    that does not exist, in the same words."""
+    if route.needs not in principal.scopes:
+        raise problems.forbidden(f"This needs the scope {route.needs}.")
+    if principal.tenants is None:
+        return
+    if TENANT_PATH in route.path:
+        tenant_id = read_tenant_id(request)
+        if not principal.reaches(tenant_id):
+            raise NotFoundError(f"There is no tenant {tenant_id}.")
+    elif route.fleet_wide:
+        raise problems.forbidden("This answers for all tenants, and the credential is for some.")
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -14,7 +14,7 @@ from flowhq.admin.routes import TENANT_PATH, AnyRoute
 
 _REF = "#/components/schemas/{model}"
 _GATES = (problems.BAD_REQUEST, problems.SECRET_IN_URL, problems.WRONG_HOST, problems.INTERNAL)
-_SIGNED_IN = (problems.UNAUTHORIZED, problems.TOO_MANY_ATTEMPTS)
+_SIGNED_IN = (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.TOO_MANY_ATTEMPTS)
 _WITH_BODY = (problems.REQUEST_TIMEOUT, problems.TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE)
 
 _PROBLEM_SCHEMA: dict[str, Any] = {
@@ -88,6 +88,7 @@ def _operation(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> dict[s
         "summary": route.summary,
         "parameters": _parameters(route, names, schemas),
         "responses": _responses(route, names),
+        "description": f"Needs the scope `{route.needs}`." if route.needs else "Open to all.",
         "security": [] if route.public else [{"password": []}, {"token": []}],
     }
     if route.body is not NoBody:

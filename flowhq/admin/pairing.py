@@ -19,6 +19,7 @@ from flowhq.admin.inputs import NoBody, Query
 from flowhq.admin.polling import CLOSING, wait_or_close
 from flowhq.admin.problems import WRONG_STATE
 from flowhq.admin.routes import Call, Route, reply
+from flowhq.admin.scopes import Scope
 from flowhq.bot.lifecycle import NEXT_ACTION
 from flowhq.db.sessions import SessionRow
 from flowhq.errors import WrongStateError
@@ -165,6 +166,7 @@ ROUTES = (
         body=NoBody,
         query=QrQuery,
         answer=QrView,
+        needs=Scope.TENANTS_OPERATE,
         problems=(WRONG_STATE,),
         media=("application/json", "image/png", "text/plain"),
     ),

@@ -45,6 +45,7 @@ INVALID_INPUT = Kind("invalid-input", 400, "The request has invalid input")
 SECRET_IN_URL = Kind("secret-in-url", 400, "A secret was sent in the address")
 BAD_REQUEST = Kind("bad-request", 400, "The request cannot be understood")
 UNAUTHORIZED = Kind("unauthorized", 401, "A valid password or token is needed")
+FORBIDDEN = Kind("forbidden", 403, "The credentials do not reach this far")
 CROSS_SITE = Kind("cross-site", 403, "Another web site must not do this")
 NOT_FOUND = Kind("not-found", 404, "There is no such thing")
 UNKNOWN_PATH = Kind("unknown-path", 404, "There is no such address")
@@ -65,6 +66,7 @@ KINDS = (
     SECRET_IN_URL,
     BAD_REQUEST,
     UNAUTHORIZED,
+    FORBIDDEN,
     CROSS_SITE,
     NOT_FOUND,
     UNKNOWN_PATH,
@@ -112,6 +114,12 @@ def invalid(*errors: FieldError) -> ProblemError:
     """The refusal that names the fields; its detail repeats them for people."""
     detail = " ".join(f"{error.field}: {error.message}" for error in errors[:5])
     return ProblemError(INVALID_INPUT, detail, errors=errors)
+
+
+def forbidden(detail: str) -> ProblemError:
+    return ProblemError(
+        FORBIDDEN, detail, next_step="Use a credential with that reach, or ask an admin for it."
+    )
 
 
 def of_error(error: FlowHQError) -> ProblemError:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from flowhq.admin.inputs import Input, Query, read_body, read_query, read_tenant_id
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.problems import Kind
+from flowhq.admin.scopes import Principal, Scope
 from flowhq.model import TenantId
 
 BodyT = TypeVar("BodyT", bound=Input)
@@ -24,6 +25,7 @@ TENANT_PATH = "{tenant_id}"
 PLACEHOLDER = re.compile(r"{(\w+)}")
 
 DEPS = web.AppKey("deps", AdminDeps)
+PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,14 @@ class Call(Generic[BodyT, QueryT]):
     body: BodyT
     query: QueryT
     path_tenant: TenantId | None
+    signed_in: Principal | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks; asking on a public route is a bug."""
+        if self.signed_in is None:
+            raise LookupError("this route is open to whoever comes")
+        return self.signed_in
 
     @property
     def tenant_id(self) -> TenantId:
@@ -50,7 +60,9 @@ Handler = Callable[[Call[BodyT, QueryT]], Awaitable[BaseModel | web.Response]]
 class Route(Generic[BodyT, QueryT]):
     """One operation. ``answer`` None is an empty answer; ``also`` are further statuses with the
     same answer; ``problems`` are those beside the ones that come from the route's shape;
-    ``public`` needs no credentials."""
+    ``needs`` is the scope that a credential must have, None for whoever comes; ``fleet_wide`` is of
+    a route without a tenant in its path that answers about all tenants: credentials that reach only
+    some are refused, unless the handler looks at ``Call.principal``."""
 
     method: str
     path: str
@@ -60,11 +72,16 @@ class Route(Generic[BodyT, QueryT]):
     body: type[BodyT]
     query: type[QueryT]
     answer: type[BaseModel] | None
+    needs: Scope | None
     status: HTTPStatus = HTTPStatus.OK
     problems: Sequence[Kind] = ()
     media: Sequence[str] = ("application/json",)
     also: Sequence[HTTPStatus] = ()
-    public: bool = False
+    fleet_wide: bool = True
+
+    @property
+    def public(self) -> bool:
+        return self.needs is None
 
 
 AnyRoute = Route[Any, Any]
@@ -112,6 +129,7 @@ def _handler(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamRes
             path_tenant=read_tenant_id(request) if TENANT_PATH in route.path else None,
             query=read_query(request, route.query),
             body=await read_body(request, route.body),
+            signed_in=request.get(PRINCIPAL),
         )
         result = await route.handler(call)
         if isinstance(result, web.Response):

@@ -17,6 +17,7 @@ from flowhq.admin.inputs import Input, Name, NoBody, NoQuery, Query, checked, co
 from flowhq.admin.phone import to_e164
 from flowhq.admin.problems import ALREADY_EXISTS
 from flowhq.admin.routes import Call, Route, reply
+from flowhq.admin.scopes import Scope
 from flowhq.bot.hours import parse_hours, parse_timezone
 from flowhq.bot.lifecycle import NEXT_ACTION
 from flowhq.bot.profile import parse_profile
@@ -255,6 +256,7 @@ ROUTES = (
         body=CreateTenant,
         query=NoQuery,
         answer=TenantView,
+        needs=Scope.TENANTS_WRITE,
         status=HTTPStatus.CREATED,
         problems=(ALREADY_EXISTS,),
     ),
@@ -267,6 +269,7 @@ ROUTES = (
         body=NoBody,
         query=TenantsQuery,
         answer=TenantPageView,
+        needs=Scope.TENANTS_READ,
     ),
     Route(
         "GET",
@@ -277,6 +280,7 @@ ROUTES = (
         body=NoBody,
         query=NoQuery,
         answer=TenantView,
+        needs=Scope.TENANTS_READ,
     ),
     Route(
         "PATCH",
@@ -287,6 +291,7 @@ ROUTES = (
         body=ChangeTenant,
         query=NoQuery,
         answer=TenantView,
+        needs=Scope.TENANTS_WRITE,
         problems=(ALREADY_EXISTS,),
     ),
     Route(
@@ -298,6 +303,7 @@ ROUTES = (
         body=NoBody,
         query=NoQuery,
         answer=None,
+        needs=Scope.TENANTS_WRITE,
         status=HTTPStatus.NO_CONTENT,
     ),
 )

@@ -14,6 +14,7 @@ from flowhq.admin.inputs import NoBody, NoQuery
 from flowhq.admin.ports import Fleet
 from flowhq.admin.problems import MISCONFIGURED, WRONG_STATE
 from flowhq.admin.routes import Call, Route
+from flowhq.admin.scopes import Scope
 from flowhq.model import (
     DesiredState,
     Reason,
@@ -75,6 +76,7 @@ def _verb(path: str, name: str, summary: str, verb: Verb) -> Route[Any, Any]:
         body=NoBody,
         query=NoQuery,
         answer=WorkerView,
+        needs=Scope.TENANTS_OPERATE,
         problems=(WRONG_STATE, MISCONFIGURED),
     )
 
