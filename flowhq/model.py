@@ -266,17 +266,21 @@ class InboxKey:
 class Reply:
     """One text that the responder wants sent to the chat it answers.
 
-    ``not_before``: aware UTC; the sender waits until then (rate limit). None is at once.
+    ``wait_s``: the sender waits so long after it was planned (rate limit).
     """
 
     text: str
     intent: str
-    not_before: datetime | None = None
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class OutboundMessage:
-    """One planned reply as it stands in the outbox, to be handed to a channel."""
+    """One planned reply as it stands in the outbox, to be handed to a channel.
+
+    ``due_at_monotonic``: seconds of this process's clock that no change of the wall clock moves,
+    nor a difference to the database's; not before.
+    """
 
     outbox_id: OutboxId
     chat_key: ChatKey
@@ -285,7 +289,7 @@ class OutboundMessage:
     text: str
     state: OutboxState
     attempts: int
-    next_at: datetime
+    due_at_monotonic: float = field(compare=False)
     planned_at: datetime
 
 

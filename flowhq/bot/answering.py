@@ -77,11 +77,10 @@ class Answering:
         self.counts["failed"] += 1
         log.error("message not answered", message_id=key.message_id, exc_info=error)
         why = type(error).__name__
-        next_at = await until_stored(self._clock, lambda: self._ledger.postpone(key, error=why))
-        if next_at is None:
+        wait_s = await until_stored(self._clock, lambda: self._ledger.postpone(key, error=why))
+        if wait_s is None:
             self.counts["dead"] += 1
             log.error("message given up", message_id=key.message_id, why=why)
             return True
-        wait_s = (next_at - self._clock.now()).total_seconds()
-        await self._clock.sleep(min(max(wait_s, 0.0), LONGEST_WAIT_S))
+        await self._clock.sleep(min(wait_s, LONGEST_WAIT_S))
         return False

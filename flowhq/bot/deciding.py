@@ -52,9 +52,10 @@ class Guards:
 
 @dataclass(slots=True)
 class Step:
-    """One message's step over all its attempts: the verdict on its answer, and when it fell."""
+    """One message's step over all its attempts: the verdict on its answer, and when it fell
+    (seconds, monotonic)."""
 
-    limit: tuple[Limit, datetime] | None = None
+    limit: tuple[Limit, float] | None = None
     muted: bool = False
 
 
@@ -114,7 +115,7 @@ class Deciding:
     def _within_limits(self, step: Step, decision: Decision, view: ConversationView) -> Decision:
         """One token an answer, however many messages it takes and however often it is tried."""
         if step.limit is None:
-            step.limit = self._guards.limits.admit(view.chat_key), self._clock.now()
+            step.limit = self._guards.limits.admit(view.chat_key), self._clock.monotonic()
         limit, since = step.limit
         trail = replace(
             decision.trail, limit=limit.admission, limit_scope=limit.scope, wait_s=limit.wait_s
@@ -130,8 +131,8 @@ class Deciding:
                 opted_out=decision.opted_out,
                 trail=trail,
             )
-        due = since + timedelta(seconds=limit.wait_s)
-        later = tuple(replace(reply, not_before=due) for reply in decision.replies)
+        wait_s = max(0.0, since + limit.wait_s - self._clock.monotonic())
+        later = tuple(replace(reply, wait_s=wait_s) for reply in decision.replies)
         return replace(decision, replies=notice + later, trail=trail)
 
 

@@ -141,7 +141,7 @@ class Outbound:
             await self._clock.sleep(self._pace_s)
 
     async def _wait_until_due(self, row: OutboundMessage) -> None:
-        wait_s = (row.next_at - self._clock.now()).total_seconds()
+        wait_s = row.due_at_monotonic - self._clock.monotonic()
         if wait_s > 0:
             await self._clock.sleep(min(wait_s, BLOCK_S))
 
@@ -190,16 +190,22 @@ class Outbound:
     async def _refused(
         self, row: OutboundMessage, error: SendRefusedError
     ) -> OutboundMessage | None:
-        next_at = await until_stored(
+        wait_s = await until_stored(
             self._clock,
             lambda: self._ledger.mark_failed(row.outbox_id, error=error.message, retry=error.retry),
         )
         log.warning(
-            "send refused", outbox_id=row.outbox_id, why=error.message, again=next_at is not None
+            "send refused", outbox_id=row.outbox_id, why=error.message, again=wait_s is not None
         )
-        if next_at is None:
+        if wait_s is None:
             return None
-        return replace(row, state=OutboxState.PLANNED, attempts=row.attempts + 1, next_at=next_at)
+        due_at = self._clock.monotonic() + wait_s
+        return replace(
+            row,
+            state=OutboxState.PLANNED,
+            attempts=row.attempts + 1,
+            due_at_monotonic=due_at,
+        )
 
     async def _settled(self, row: OutboundMessage, patience: _Patience) -> bool:
         """Find out what became of a row in doubt. False: it is not out, send it again."""

@@ -127,8 +127,8 @@ class Ledger(Protocol):
         waiting any more gives (); one given reply per (cause, part) whatever happens."""
         ...
 
-    async def postpone(self, key: InboxKey, *, error: str) -> datetime | None:
-        """Count a failed attempt; the time of the next one, or None when the row is dead now."""
+    async def postpone(self, key: InboxKey, *, error: str) -> float | None:
+        """Count a failed attempt; seconds until the next one, or None when the row is dead now."""
         ...
 
     async def count_interrupted(self) -> Sequence[InboxKey]:
@@ -168,8 +168,8 @@ class Ledger(Protocol):
 
     async def mark_unknown(self, outbox_id: OutboxId, *, error: str) -> None: ...
 
-    async def mark_failed(self, outbox_id: OutboxId, *, error: str, retry: bool) -> datetime | None:
-        """A refusal: back to planned with its next time, or None when the row is dead now."""
+    async def mark_failed(self, outbox_id: OutboxId, *, error: str, retry: bool) -> float | None:
+        """A refusal: back to planned, due in so many seconds, or None when the row is dead now."""
         ...
 
     async def acknowledge(self, ids: Sequence[MessageId], ack: Ack) -> None:

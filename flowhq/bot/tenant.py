@@ -223,7 +223,7 @@ class _Stages:
 
     def _send(self, rows: Sequence[OutboundMessage]) -> None:
         if rows:
-            due_in_s = (rows[-1].next_at - self._parts.clock.now()).total_seconds()
+            due_in_s = rows[-1].due_at_monotonic - self._parts.clock.monotonic()
             self._courtesy.offer(rows[0].to, due_in_s=due_in_s)
         self.outbound.put(rows)
 

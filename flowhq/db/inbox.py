@@ -5,7 +5,7 @@ Functions on an open transaction of one tenant; ``db/ledger.py`` is their face.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from asyncpg import Record
 
@@ -109,7 +109,7 @@ UPDATE inbox SET
     next_at = CASE WHEN attempts + 1 < $5 THEN now() + ($6::interval[])[attempts + 1] END,
     done_at = CASE WHEN attempts + 1 < $5 THEN NULL ELSE now() END
 WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3 AND state IN ('new', 'retry')
-RETURNING next_at
+RETURNING extract(epoch FROM next_at - now())::float8
 """
 
 WAITING = """
@@ -247,8 +247,8 @@ async def process(
     )
 
 
-async def postpone(tx: Tx, tenant_id: TenantId, key: InboxKey, error: str) -> datetime | None:
-    row = await tx.fetchrow(
+async def postpone(tx: Tx, tenant_id: TenantId, key: InboxKey, error: str) -> float | None:
+    wait_s: float | None = await tx.fetchval(
         POSTPONE,
         tenant_id,
         key.from_me,
@@ -257,7 +257,7 @@ async def postpone(tx: Tx, tenant_id: TenantId, key: InboxKey, error: str) -> da
         ATTEMPTS_MAX,
         [timedelta(seconds=wait) for wait in ATTEMPT_WAITS_S],
     )
-    return row["next_at"] if row is not None else None
+    return wait_s
 
 
 async def waiting(

@@ -78,7 +78,7 @@ class PostgresLedger:
                 planned = await outbox.planned_for(tx, self.tenant_id, key.message_id)
         return planned
 
-    async def postpone(self, key: InboxKey, *, error: str) -> datetime | None:
+    async def postpone(self, key: InboxKey, *, error: str) -> float | None:
         async with self._tx() as tx:
             return await inbox.postpone(tx, self.tenant_id, key, error)
 
@@ -128,7 +128,7 @@ class PostgresLedger:
         async with self._tx() as tx:
             await outbox.mark_unknown(tx, self.tenant_id, outbox_id, error)
 
-    async def mark_failed(self, outbox_id: OutboxId, *, error: str, retry: bool) -> datetime | None:
+    async def mark_failed(self, outbox_id: OutboxId, *, error: str, retry: bool) -> float | None:
         async with self._tx() as tx:
             return await outbox.mark_failed(tx, self.tenant_id, outbox_id, error, retry=retry)
 

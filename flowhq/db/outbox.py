@@ -6,9 +6,10 @@ row in ``message_logs`` (log_id, log_at), whose status follows (move_status).
 
 import hashlib
 import hmac
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from asyncpg import Record
 
@@ -40,9 +41,9 @@ UNSETTLED_MAX = 10_000
 # No index is named, since two that plan the same at once may meet at either of the unique ones.
 PLAN = """
 WITH wanted AS (
-    SELECT p.part, p.client_id, p.text, p.intent, p.next_at, gen_random_uuid() AS log_id
-    FROM unnest($5::int[], $6::text[], $7::text[], $8::text[], $9::timestamptz[])
-        AS p (part, client_id, text, intent, next_at)
+    SELECT p.part, p.client_id, p.text, p.intent, p.wait, gen_random_uuid() AS log_id
+    FROM unnest($5::int[], $6::text[], $7::text[], $8::text[], $9::interval[])
+        AS p (part, client_id, text, intent, wait)
 ), place AS (
     SELECT c.id AS conversation_id, c.chat_key, k.phone_number AS them
     FROM chat_aliases a
@@ -54,7 +55,7 @@ WITH wanted AS (
         tenant_id, chat_key, to_jid, cause, part, client_id, body, intent, next_at, log_id, log_at
     )
     SELECT $1, coalesce((SELECT chat_key FROM place), $2), $3, $4, w.part, w.client_id,
-        jsonb_build_object('text', w.text), w.intent, coalesce(w.next_at, now()), w.log_id, now()
+        jsonb_build_object('text', w.text), w.intent, now() + w.wait, w.log_id, now()
     FROM wanted w ORDER BY w.part
     ON CONFLICT DO NOTHING
     RETURNING id, chat_key, to_jid, part, client_id, body, state, attempts, next_at, planned_at,
@@ -73,24 +74,28 @@ WITH wanted AS (
     FROM (SELECT body ->> 'text' AS text FROM planned ORDER BY part DESC LIMIT 1) AS last
     WHERE c.tenant_id = $1 AND c.id = (SELECT conversation_id FROM place)
 )
-SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, next_at, planned_at
+SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, planned_at,
+    extract(epoch FROM next_at - now())::float8 AS wait_s
 FROM planned ORDER BY part
 """
 
 PLANNED_FOR = """
-SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, next_at, planned_at
+SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, planned_at,
+    extract(epoch FROM next_at - now())::float8 AS wait_s
 FROM outbox WHERE tenant_id = $1 AND cause = $2 AND state = 'planned' ORDER BY part
 """
 
 UNSETTLED = """
-SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, next_at, planned_at
+SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, planned_at,
+    extract(epoch FROM next_at - now())::float8 AS wait_s
 FROM outbox
 WHERE tenant_id = $1 AND state IN ('planned', 'sending', 'unknown')
 ORDER BY id LIMIT $2
 """
 
 UNSETTLED_IN_CHAT = """
-SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, next_at, planned_at
+SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, planned_at,
+    extract(epoch FROM next_at - now())::float8 AS wait_s
 FROM outbox
 WHERE tenant_id = $1 AND chat_key = $3 AND state IN ('planned', 'sending', 'unknown')
 ORDER BY id LIMIT $2
@@ -159,7 +164,7 @@ WITH failed AS (
     WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
     RETURNING state, next_at, log_id, log_at
 )
-SELECT CASE WHEN state = 'planned' THEN next_at
+SELECT CASE WHEN state = 'planned' THEN extract(epoch FROM next_at - now())::float8
     WHEN move_status($1, log_id, log_at, CASE state WHEN 'cancelled' THEN 'cancelled'
         ELSE 'failed' END::message_status) THEN NULL END
 FROM failed
@@ -239,7 +244,7 @@ async def plan(tx: Tx, tenant_id: TenantId, secret: bytes, wanted: Plan) -> list
         [client_id(secret, cause, part) for part in parts],
         [clean_text(reply.text) for reply in wanted.replies],
         [clean_text(reply.intent) for reply in wanted.replies],
-        [reply.not_before for reply in wanted.replies],
+        [timedelta(seconds=reply.wait_s) for reply in wanted.replies],
     )
     return [_message(row) for row in rows]
 
@@ -282,8 +287,8 @@ async def mark_unknown(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, error: 
 
 async def mark_failed(
     tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, error: str, *, retry: bool
-) -> datetime | None:
-    next_at: datetime | None = await tx.fetchval(
+) -> float | None:
+    wait_s: float | None = await tx.fetchval(
         MARK_FAILED,
         tenant_id,
         outbox_id,
@@ -292,7 +297,7 @@ async def mark_failed(
         ATTEMPTS_MAX,
         [timedelta(seconds=wait) for wait in ATTEMPT_WAITS_S],
     )
-    return next_at
+    return wait_s
 
 
 async def acknowledge(tx: Tx, tenant_id: TenantId, ids: Sequence[MessageId], ack: Ack) -> None:
@@ -320,6 +325,6 @@ def _message(row: Record) -> OutboundMessage:
         text=row["body"]["text"],
         state=OutboxState(row["state"]),
         attempts=row["attempts"],
-        next_at=row["next_at"],
+        due_at_monotonic=time.monotonic() + row["wait_s"],
         planned_at=row["planned_at"],
     )

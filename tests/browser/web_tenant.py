@@ -64,7 +64,7 @@ def outbound(client_id: str, text: str = "Karibu", to: Jid = CHAT) -> OutboundMe
         text=text,
         state=OutboxState.SENDING,
         attempts=1,
-        next_at=now,
+        due_at_monotonic=0.0,
         planned_at=now,
     )
 

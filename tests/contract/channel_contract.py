@@ -113,7 +113,7 @@ def outbound(message_id: MessageId = ID, text: str = "Karibu") -> OutboundMessag
         text=text,
         state=OutboxState.SENDING,
         attempts=1,
-        next_at=now,
+        due_at_monotonic=0.0,
         planned_at=now,
     )
 

@@ -10,6 +10,7 @@ from flowhq.errors import StoreUnavailableError
 from flowhq.model import DesiredState, InboxState, TenantSnapshot
 from tests.contract.ledger_contract import (
     LedgerContract,
+    Monotonic,
     Now,
     StatusBookContract,
     answering,
@@ -35,6 +36,10 @@ class TestFakeLedger(LedgerContract):
             return clock.now()
 
         return tell
+
+    @pytest.fixture
+    def monotonic(self, clock: FakeClock) -> Monotonic:
+        return clock.monotonic
 
     async def test_an_outage_stores_nothing(self, ledger: FakeLedger) -> None:
         ledger.outages.fail("record")

@@ -1,5 +1,6 @@
 """PostgreSQL's ledger and book keep the contract that the bot's tests rely on."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.db.tenants import NewTenant, create_tenant
 from flowhq.model import DesiredState, TenantId, TenantSnapshot
-from tests.contract.ledger_contract import LedgerContract, Now, StatusBookContract
+from tests.contract.ledger_contract import LedgerContract, Monotonic, Now, StatusBookContract
 from tests.pg import database, pg_home, pg_server, postgres_url
 
 __all__ = ["database", "pg_home", "pg_server", "postgres_url"]
@@ -40,6 +41,10 @@ class TestPostgresLedger(LedgerContract):
                 return await tx.fetchval("SELECT now()")
 
         return tell
+
+    @pytest.fixture
+    def monotonic(self) -> Monotonic:
+        return time.monotonic
 
 
 class TestPostgresStatusBook(StatusBookContract):

@@ -120,7 +120,7 @@ class OutboxRow:
     client_id: MessageId
     text: str
     intent: str
-    next_at: datetime
+    due_at_monotonic: float
     planned_at: datetime
     state: OutboxState = OutboxState.PLANNED
     attempts: int = 0
@@ -139,7 +139,7 @@ class OutboxRow:
             self.text,
             self.state,
             self.attempts,
-            self.next_at,
+            self.due_at_monotonic,
             self.planned_at,
         )
 
@@ -281,18 +281,18 @@ class FakeLedger:
             chat.muted_until = self._clock.now() + timedelta(seconds=decision.mute_s)
         return self._plan(row.chat_key, row.message.chat, key.message_id, decision.replies)
 
-    async def postpone(self, key: InboxKey, *, error: str) -> datetime | None:
+    async def postpone(self, key: InboxKey, *, error: str) -> float | None:
         await self.outages.enter("postpone")
-        row, next_at = self.inbox.get(key), None
+        row, wait_s = self.inbox.get(key), None
         if row is not None and row.state in _WAITING:
             row.attempts += 1
             row.error = error
             dead = row.attempts >= ATTEMPTS_MAX
             row.state = InboxState.DEAD if dead else InboxState.RETRY
             if not dead:
-                next_at = self._clock.now() + timedelta(seconds=ATTEMPT_WAITS_S[row.attempts - 1])
+                wait_s = float(ATTEMPT_WAITS_S[row.attempts - 1])
         await self.outages.leave("postpone")
-        return next_at
+        return wait_s
 
     async def count_interrupted(self) -> Sequence[InboxKey]:
         await self.outages.enter("count_interrupted")
@@ -380,9 +380,9 @@ class FakeLedger:
             row.state, row.error = OutboxState.UNKNOWN, error
         await self.outages.leave("mark_unknown")
 
-    async def mark_failed(self, outbox_id: OutboxId, *, error: str, retry: bool) -> datetime | None:
+    async def mark_failed(self, outbox_id: OutboxId, *, error: str, retry: bool) -> float | None:
         await self.outages.enter("mark_failed")
-        row, next_at = self.outbox[outbox_id], None
+        row, wait_s = self.outbox[outbox_id], None
         if row.state in _UNSETTLED:
             row.error = error
             again = retry and row.attempts < ATTEMPTS_MAX
@@ -390,10 +390,10 @@ class FakeLedger:
             if again and row.reason:
                 row.state, again = OutboxState.CANCELLED, False
             if again:
-                wait_s = ATTEMPT_WAITS_S[max(row.attempts, 1) - 1]
-                next_at = row.next_at = self._clock.now() + timedelta(seconds=wait_s)
+                wait_s = float(ATTEMPT_WAITS_S[max(row.attempts, 1) - 1])
+                row.due_at_monotonic = self._clock.monotonic() + wait_s
         await self.outages.leave("mark_failed")
-        return next_at
+        return wait_s
 
     async def acknowledge(self, ids: Sequence[MessageId], ack: Ack) -> None:
         await self.outages.enter("acknowledge")
@@ -493,7 +493,7 @@ class FakeLedger:
                 client_id=_client_id(self.tenant_id, cause, part),
                 text=reply.text,
                 intent=reply.intent,
-                next_at=reply.not_before or now,
+                due_at_monotonic=self._clock.monotonic() + reply.wait_s,
                 planned_at=now,
             )
             self.outbox[row.outbox_id] = row

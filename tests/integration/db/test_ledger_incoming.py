@@ -198,10 +198,7 @@ async def test_a_person_at_the_phone_shows_in_the_conversation(shop: Shop) -> No
 async def test_failed_attempts_wait_longer_and_end(shop: Shop) -> None:
     await shop.ledger.record(TEXT, state=InboxState.NEW)
     for wait_s in ATTEMPT_WAITS_S:
-        before = datetime.now(UTC)
-        next_at = await shop.ledger.postpone(KEY, error="boom\x00" * 500)
-        assert next_at is not None
-        assert abs((next_at - before).total_seconds() - wait_s) < 5
+        assert await shop.ledger.postpone(KEY, error="boom\x00" * 500) == wait_s
         assert [row.state for row in await shop.ledger.waiting(None, limit=9)] == [InboxState.RETRY]
     assert await shop.ledger.postpone(KEY, error="boom") is None
     assert await shop.ledger.waiting(None, limit=9) == []

@@ -101,12 +101,9 @@ class Bench:
             self.task.cancel()
             await asyncio.wait({self.task})
 
-    async def plan(
-        self, text: str, chat: Jid = CUSTOMER, *, in_s: float | None = None
-    ) -> OutboundMessage:
-        due = None if in_s is None else self.clock.now() + timedelta(seconds=in_s)
+    async def plan(self, text: str, chat: Jid = CUSTOMER, *, in_s: float = 0.0) -> OutboundMessage:
         [row] = await self.ledger.notify(
-            ChatKey(chat), chat, cause=f"test:{next(self._serial)}", reply=Reply(text, "x", due)
+            ChatKey(chat), chat, cause=f"test:{next(self._serial)}", reply=Reply(text, "x", in_s)
         )
         return row
 
