@@ -194,10 +194,13 @@ class Supervisor:
             return await keeper.launch() if wanted else keeper.lifecycle.snapshot
 
     async def forget(self, tenant_id: TenantId, delete: Callable[[], Awaitable[None]]) -> None:
-        """The end of a tenant: stop it, forget its profile, ``delete`` its rows, let go of its
-        place. A verb that comes meanwhile waits, and finds no tenant. What fails half-way leaves a
-        stopped tenant without a pairing, and can be asked for again."""
+        """The end of a tenant: unlink its device if it can be reached, stop it, forget its profile,
+        ``delete`` its rows, let go of its place. A verb that comes meanwhile waits, and finds no
+        tenant. What fails half-way leaves a stopped tenant without a pairing, and can be asked for
+        again."""
         async with self._held(tenant_id) as keeper:
+            if keeper.alive:
+                await self._desk.log_out(tenant_id)
             await keeper.halt(drain=False)
             await self._desk.forget(tenant_id)
             await keeper.lifecycle.apply(Event.STOP, actor="admin", desired=DesiredState.STOPPED)

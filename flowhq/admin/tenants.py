@@ -298,7 +298,7 @@ ROUTES = (
         "DELETE",
         "/admin/tenants/{tenant_id}",
         "delete_tenant",
-        "Stop the worker, forget the profile, delete every row of the tenant",
+        "Unlink the device, stop the worker, delete the profile and every row of the tenant",
         delete_tenant,
         body=NoBody,
         query=NoQuery,

@@ -154,16 +154,18 @@ def test_a_logout_of_what_is_stopped_makes_it_new_again(open_shop: Shop) -> None
     assert open_shop.code().startswith("2@")
 
 
-def test_a_deleted_tenant_leaves_no_browser_no_profile_and_no_row(
-    open_shop: Shop, daemon: Daemon
+def test_a_deleted_tenant_leaves_no_browser_no_profile_no_row_and_no_device(
+    open_shop: Shop, daemon: Daemon, simulator: Simulator
 ) -> None:
     browser = open_shop.browser()
+    assert linked_devices(simulator, open_shop) == 1
     assert daemon.api.ask("DELETE", open_shop.path).status == 204
     assert left_after([*browser, *open_shop.browser()], ORPHAN_LIMIT_S) == []
     assert not open_shop.profile.exists()
     assert daemon.api.ask("GET", open_shop.path).status == 404
     assert open_shop.try_verb("worker/start").status == 404
     assert daemon.query("SELECT 1 FROM message_logs WHERE tenant_id = $1", open_shop.id) == []
+    assert linked_devices(simulator, open_shop) == 0
 
 
 def linked_devices(simulator: Simulator, open_shop: Shop) -> int:

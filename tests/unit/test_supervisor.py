@@ -221,12 +221,13 @@ async def test_a_logout_of_a_parked_tenant_that_is_wanted_starts_it_afresh(bench
     assert [name for name, _ in bench.desk.calls] == ["open", "forget", "open"]
 
 
-async def test_a_forgotten_tenant_is_stopped_and_gone(bench: Bench) -> None:
+async def test_a_forgotten_tenant_is_unlinked_stopped_and_gone(bench: Bench) -> None:
     await bench.start()
     runner = bench.desk.runner(ONE)
     await bench.delete(ONE)
     assert runner.closed
-    assert bench.desk.asked("forget", "close_log") == [("forget", ONE), ("close_log", ONE)]
+    steps = ("log_out", "forget", "close_log")
+    assert bench.desk.asked(*steps) == [(step, ONE) for step in steps]
     assert bench.supervisor.snapshot(ONE) is None
     assert ONE not in bench.supervisor.snapshots()
 
