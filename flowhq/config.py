@@ -212,6 +212,11 @@ class LoggingSettings(_Section):
     tenant_files_open: int = Field(64, ge=1, le=4096)
 
 
+class MetricsSettings(_Section):
+    per_tenant: bool = True
+    browsers_every_s: float = Field(15, ge=1, le=3600)
+
+
 class Config(BaseModel):
     """Every setting, checked; ``file`` is where it came from, None without one."""
 
@@ -224,6 +229,7 @@ class Config(BaseModel):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     supervisor: SupervisorSettings = Field(default_factory=SupervisorSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
 
 
 SECTIONS: Mapping[str, type[_Section]] = {
@@ -233,6 +239,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "limits": LimitSettings,
     "supervisor": SupervisorSettings,
     "logging": LoggingSettings,
+    "metrics": MetricsSettings,
 }
 
 
@@ -356,7 +363,7 @@ def _take(name: str, section: str, key: str, text: str, reading: _Reading) -> No
     annotation = SECTIONS[section].model_fields[key].annotation
     try:
         value: Any = text
-        if annotation in (int, float):
+        if annotation in (bool, int, float):
             value = TypeAdapter[Any](annotation).validate_strings(text)
         elif annotation == tuple[str, ...]:
             value = json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)

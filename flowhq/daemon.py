@@ -42,6 +42,7 @@ from flowhq.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from flowhq.metrics import Metrics
 from flowhq.pulse import Pulse
 from flowhq.signals import Signals, SystemdNotifier, catch_signals
 from flowhq.supervisor import Supervisor
@@ -128,6 +129,7 @@ async def _open(
     await stack.enter_async_context(database)
     await host.open()
     stack.push_async_callback(host.close)
+    metrics = Metrics(version("flowhq"), per_tenant=config.metrics.per_tenant)
     desk = TenantDesk(
         config,
         clock,
@@ -135,6 +137,7 @@ async def _open(
         host=host,
         installation=installation,
         log_files=log_handle,
+        meter=metrics,
         make_ledger=make_ledger,
     )
     supervisor = Supervisor(desk, clock, config.supervisor)
@@ -146,6 +149,7 @@ async def _open(
         version=version("flowhq"),
         started_at=clock.now(),
         pulse=pulse,
+        metrics=metrics,
     )
     server = AdminServer(create_app(deps), config.admin.host, config.admin.port)
     await server.open()
@@ -154,6 +158,7 @@ async def _open(
     stack.push_async_callback(supervisor.close)
     await supervisor.open()
     _chore(stack, _keep_partitions(url, clock), "partitions")
+    _chore(stack, _measure(host, metrics, clock, config.metrics.browsers_every_s), "measuring")
     _chore(stack, _tell_accounts(database, clock), "accounting")
     return supervisor, server
 
@@ -291,6 +296,13 @@ async def _tell_accounts(database: Database, clock: Clock) -> None:
                 log.info("account", tenant_id=str(tenant_id), **accounting.figures(account))
         total = accounting.figures(books.total())
         log.info("account of all", tenants=len(books.tenants), **total)
+
+
+async def _measure(host: ChannelHost, metrics: Metrics, clock: Clock, every_s: float) -> None:
+    """What the browsers take, for whoever reads the figures."""
+    while True:
+        metrics.usage = await host.measure()
+        await clock.sleep(every_s)
 
 
 async def _keep_partitions(url: str, clock: Clock) -> None:

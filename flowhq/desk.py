@@ -5,7 +5,7 @@ channel, a ledger and a runner.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from flowhq.bot.lifecycle import Lifecycle
 from flowhq.bot.loops import LoopBreaker
 from flowhq.bot.memory import Memory
 from flowhq.bot.ownnumbers import OwnNumbers
-from flowhq.bot.ports import Channel
+from flowhq.bot.ports import Channel, Meter
 from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
 from flowhq.bot.replies.catalogue import Catalogues
 from flowhq.bot.responder import Responder
@@ -30,6 +30,7 @@ from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.errors import ChannelError, InvalidInputError
+from flowhq.figures import Usage
 from flowhq.model import TenantId
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ class ChannelHost(Protocol):
 
     ``open`` finds out whether channels can be opened at all: MisconfiguredError. ``channel`` gives
     a closed one. ``forget_profile`` deletes a tenant's pairing; its channel must be closed.
+    ``measure``: what each open channel takes of the machine; one call at a time.
     """
 
     async def open(self) -> None: ...
@@ -54,6 +56,8 @@ class ChannelHost(Protocol):
     def channel(self, tenant_id: TenantId) -> Channel: ...
 
     async def forget_profile(self, tenant_id: TenantId) -> None: ...
+
+    async def measure(self) -> Mapping[TenantId, Usage]: ...
 
 
 @dataclass(slots=True)
@@ -78,6 +82,7 @@ class TenantDesk:
         host: ChannelHost,
         installation: Installation,
         log_files: logs.LogHandle,
+        meter: Meter,
         make_ledger: MakeLedger = PostgresLedger,
     ) -> None:
         self._config = config
@@ -86,6 +91,7 @@ class TenantDesk:
         self._host = host
         self._installation = installation
         self._log_files = log_files
+        self._meter = meter
         self._make_ledger = make_ledger
         self._book = PostgresStatusBook(database)
         self._catalogues = Catalogues.load()
@@ -118,6 +124,7 @@ class TenantDesk:
             limits=self._config.limits,
             supervision=self._config.supervisor,
             memory=bench.memory,
+            meter=self._meter,
         )
         return TenantRunner(parts)
 

@@ -20,6 +20,7 @@ from flowhq.db.pool import Database, Tx
 from flowhq.desk import ChannelHost
 from flowhq.errors import MisconfiguredError
 from flowhq.events import ChannelEvent
+from flowhq.figures import Usage
 from flowhq.model import (
     Ack,
     ChatHead,
@@ -149,6 +150,9 @@ class FusedHost:
 
     async def forget_profile(self, tenant_id: TenantId) -> None:
         await self._host.forget_profile(tenant_id)
+
+    async def measure(self) -> Mapping[TenantId, Usage]:
+        return await self._host.measure()
 
 
 class _FusedChannel:

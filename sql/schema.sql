@@ -945,6 +945,20 @@ CREATE VIEW ops_spans AS
 SELECT s.tenant_id, s.kind, s.began_at, s.until_at
 FROM tenant_spans s;
 
+-- How many messages wait where, and since when. Each part reads a partial index.
+CREATE VIEW ops_queues AS
+SELECT i.tenant_id, 'inbox' AS queue, count(*) AS messages, min(i.created_at) AS oldest_at
+FROM inbox i WHERE i.state IN ('new', 'retry') GROUP BY i.tenant_id
+UNION ALL
+SELECT i.tenant_id, 'dead', count(*), min(i.created_at)
+FROM inbox i WHERE i.state = 'dead' GROUP BY i.tenant_id
+UNION ALL
+SELECT o.tenant_id, 'outbox', count(*), min(o.planned_at)
+FROM outbox o WHERE o.state IN ('planned', 'sending', 'unknown') GROUP BY o.tenant_id
+UNION ALL
+SELECT o.tenant_id, 'dead', count(*), min(o.planned_at)
+FROM outbox o WHERE o.state = 'dead' GROUP BY o.tenant_id;
+
 -- A new owner must be able to create in the schema, for the moment of the change only.
 DO $$
 DECLARE
@@ -960,6 +974,7 @@ BEGIN
     ALTER VIEW ops_seen OWNER TO flowhq_ops;
     ALTER VIEW ops_replies OWNER TO flowhq_ops;
     ALTER VIEW ops_spans OWNER TO flowhq_ops;
+    ALTER VIEW ops_queues OWNER TO flowhq_ops;
     IF v_lend THEN
         EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM flowhq_ops', current_schema());
     END IF;

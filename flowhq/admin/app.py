@@ -8,7 +8,17 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
-from flowhq.admin import accounting, chats, health, logs, messages, pairing, tenants, workers
+from flowhq.admin import (
+    accounting,
+    chats,
+    health,
+    logs,
+    messages,
+    metrics,
+    pairing,
+    tenants,
+    workers,
+)
 from flowhq.admin.auth import Authenticator
 from flowhq.admin.inputs import BODY_MAX_BYTES, NoBody, NoQuery
 from flowhq.admin.middleware import AUTHENTICATOR, MIDDLEWARES, add_headers
@@ -44,6 +54,7 @@ ROUTES: Sequence[AnyRoute] = (
     *chats.ROUTES,
     *messages.ROUTES,
     *accounting.ROUTES,
+    *metrics.ROUTES,
     Route(
         "GET",
         "/openapi.json",
@@ -64,6 +75,7 @@ def create_app(deps: AdminDeps) -> web.Application:
     app = web.Application(middlewares=MIDDLEWARES, client_max_size=BODY_MAX_BYTES)
     app[DEPS] = deps
     app[CLOSING] = asyncio.Event()
+    app[metrics.GATHERING] = metrics.Gathering(deps)
     app[AUTHENTICATOR] = Authenticator(
         deps.settings.password_hash.get_secret_value(), deps.settings.token_hashes, deps.clock
     )

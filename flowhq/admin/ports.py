@@ -14,11 +14,14 @@ from flowhq.config import AdminSettings
 from flowhq.db.accounting import Books
 from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.deadletters import DeadPage
+from flowhq.db.figures import Stock
 from flowhq.db.logs import LogPage
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
 from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
+from flowhq.figures import PoolFigures
+from flowhq.metrics import Metrics
 from flowhq.model import ChatKey, TenantId, TenantSnapshot
 from flowhq.pulse import Pulse
 
@@ -141,6 +144,16 @@ class Store(Protocol):
         """Ends the bot's silence in a chat; NotFoundError without such a chat."""
         ...
 
+    # -- operations ------------------------------------------------------------------------------
+
+    async def take_stock(self) -> Stock:
+        """Every tenant's state and what of theirs waits, in two readings."""
+        ...
+
+    def pool(self) -> PoolFigures:
+        """How the connections are used at this moment; asks nobody."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AdminDeps:
@@ -153,3 +166,4 @@ class AdminDeps:
     version: str
     started_at: datetime
     pulse: Pulse = field(default_factory=Pulse)
+    metrics: Metrics = field(default_factory=Metrics)

@@ -5,8 +5,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from flowhq.db import accounting, chats, deadletters, logs, sessions, states, stories, tenants
+from flowhq.db import (
+    accounting,
+    chats,
+    deadletters,
+    figures,
+    logs,
+    sessions,
+    states,
+    stories,
+    tenants,
+)
 from flowhq.db.pool import Database
+from flowhq.figures import PoolFigures
 from flowhq.model import ChatKey, TenantId
 
 
@@ -83,3 +94,11 @@ class PostgresStore:
 
     async def fetch_accounts(self, since: datetime) -> accounting.Books:
         return await accounting.fetch_accounts(self._database, since)
+
+    # -- operations ------------------------------------------------------------------------------
+
+    async def take_stock(self) -> figures.Stock:
+        return await figures.take_stock(self._database)
+
+    def pool(self) -> PoolFigures:
+        return self._database.figures()

@@ -1,13 +1,12 @@
 """One recorded message through the responder: one transaction, then its replies are lined up."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
 
 from flowhq.bot.deciding import Deciding, Guards, Responder, Step
-from flowhq.bot.ports import Ledger
+from flowhq.bot.ports import Ledger, Stage
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
@@ -42,7 +41,6 @@ class Answering:
             clock, guards, responder=responder, paused=paused, max_age_s=max_age_s
         )
         self._send = send
-        self.counts: Counter[str] = self._deciding.counts
 
     async def handle(self, chat: ChatKey, key: InboxKey) -> None:
         """Answer one message to its end: answered, skipped, or dead after its last attempt."""
@@ -66,6 +64,8 @@ class Answering:
         except Exception as error:  # noqa: BLE001 - a chat's boundary: the tenant goes on
             return await self._postponed(key, error)
         self._traces.mark(key.message_id, "respond")
+        if step.outcome:
+            self._traces.count(Stage.ANSWERED, step.outcome)
         if step.muted:
             log.warning("chat muted: two bots seem to answer each other", message_id=key.message_id)
         for row in rows:
@@ -74,12 +74,12 @@ class Answering:
         return True
 
     async def _postponed(self, key: InboxKey, error: Exception) -> bool:
-        self.counts["failed"] += 1
+        self._traces.count(Stage.ANSWERED, "failed")
         log.error("message not answered", message_id=key.message_id, exc_info=error)
         why = type(error).__name__
         wait_s = await until_stored(self._clock, lambda: self._ledger.postpone(key, error=why))
         if wait_s is None:
-            self.counts["dead"] += 1
+            self._traces.count(Stage.ANSWERED, "dead")
             log.error("message given up", message_id=key.message_id, why=why)
             return True
         await self._clock.sleep(min(wait_s, LONGEST_WAIT_S))

@@ -4,7 +4,6 @@ Nothing here waits or stores: the decision is stored whole by the caller, or not
 taken anew when it was not.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -57,6 +56,8 @@ class Step:
 
     limit: tuple[Limit, float] | None = None
     muted: bool = False
+    outcome: str = ""
+    """Of the last attempt, for the figures: answered, silent, or why skipped."""
 
 
 class Deciding:
@@ -77,7 +78,6 @@ class Deciding:
         self._responder = responder
         self._paused = paused
         self._max_age = timedelta(seconds=max_age_s)
-        self.counts: Counter[str] = Counter()
 
     def decide(self, step: Step, message: InboundMessage, view: ConversationView) -> Decision:
         """The decision with its trail; ``step`` keeps what holds for every attempt."""
@@ -85,6 +85,7 @@ class Deciding:
         step.muted = False
         why_not = self._refusal(message, view, now)
         if why_not:
+            step.outcome = why_not
             return Decision(Outcome.SKIPPED, why_not, trail=_trail(view, now))
         decision = self._responder().respond(message, view, now=now)
         trail = replace(_trail(view, now), open=decision.trail.open, intent=decision.reason)
@@ -96,7 +97,7 @@ class Deciding:
             decision = replace(_silent(decision, "loop"), mute_s=self._guards.mute_s)
         elif decision.replies:
             decision = self._within_limits(step, decision, view)
-        self.counts[decision.outcome] += 1
+        step.outcome = _outcome(decision)
         return decision
 
     def _refusal(self, message: InboundMessage, view: ConversationView, now: datetime) -> str:
@@ -134,6 +135,12 @@ class Deciding:
         wait_s = max(0.0, since + limit.wait_s - self._clock.monotonic())
         later = tuple(replace(reply, wait_s=wait_s) for reply in decision.replies)
         return replace(decision, replies=notice + later, trail=trail)
+
+
+def _outcome(decision: Decision) -> str:
+    if decision.outcome is Outcome.SKIPPED:
+        return decision.reason
+    return "answered" if decision.replies else "silent"
 
 
 def _silent(decision: Decision, reason: str) -> Decision:

@@ -4,7 +4,6 @@ Nothing is answered here: an admitted message waits in the inbox and in its chat
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ import structlog
 from cachetools import TTLCache
 
 from flowhq.bot.chats import Place
-from flowhq.bot.ports import Ledger
+from flowhq.bot.ports import Ledger, Stage
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
@@ -91,19 +90,18 @@ class Inbound:
         )
         """What each of them said: one that says something else is for the ledger to compare."""
         self._mistakes = 0
-        self.counts: Counter[str] = Counter()
 
     async def admit(self, message: InboundMessage, *, seen_at: float) -> None:
         """Take a live message; waits while the store is away."""
         verdict = judge(message, paused=self._paused())
         if verdict.state is None:
-            self.counts[verdict.reason] += 1
+            self._traces.count(Stage.RECEIVED, verdict.reason)
             if verdict.reason == "not_a_chat":
                 log.warning("message refused", why="its chat is no address of a contact")
             return
         key = InboxKey(message.from_me, message.message_id)
         if self._known.get(key) == _said(message):
-            self.counts["duplicate"] += 1
+            self._traces.count(Stage.RECEIVED, "duplicate")
             return
         if verdict.state is InboxState.NEW:
             self._traces.begin(message.message_id, seen_at)
@@ -118,11 +116,11 @@ class Inbound:
         try:
             recorded = await self._record(message, state, reason, pause_s)
         except InvalidInputError as error:
-            self.counts["refused"] += 1
+            self._traces.count(Stage.RECEIVED, "refused")
             log.warning("message refused", field=error.field, why=error.message)
             return
         except Exception as error:
-            self.counts["unrecordable"] += 1
+            self._traces.count(Stage.RECEIVED, "unrecordable")
             log.error("message not recorded", message_id=message.message_id, exc_info=error)
             await self._set_aside(message, pause_s)
             return
@@ -132,7 +130,7 @@ class Inbound:
         if not recorded.fresh:
             self._repeated(recorded)
             return
-        self.counts[reason or "admitted"] += 1
+        self._traces.count(Stage.RECEIVED, reason or "admitted")
         if recorded.by_person:
             log.info("a person wrote", chat=recorded.chat_key, taken_back=recorded.cancelled)
         if recorded.state is InboxState.NEW:
@@ -169,14 +167,15 @@ class Inbound:
             raise
         except Exception as error:
             self._mistakes += 1
+            self._traces.count(Stage.RECEIVED, "lost")
             log.error("message lost", message_id=message.message_id, exc_info=error)
             if self._mistakes >= MISTAKES_MAX:
                 raise
 
     def _repeated(self, recorded: Recorded) -> None:
-        self.counts["duplicate"] += 1
+        self._traces.count(Stage.RECEIVED, "duplicate")
         if recorded.differs:
-            self.counts["differed"] += 1
+            self._traces.count(Stage.RECEIVED, "differed")
             log.warning(
                 "known message with another content: the first one stays",
                 message_id=recorded.key.message_id,

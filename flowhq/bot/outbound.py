@@ -14,7 +14,7 @@ import structlog
 from flowhq.bot.acks import AckWatch
 from flowhq.bot.chats import Lanes
 from flowhq.bot.finishing import finish
-from flowhq.bot.ports import Channel, Ledger
+from flowhq.bot.ports import Channel, Ledger, Stage
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
@@ -173,6 +173,7 @@ class Outbound:
             await until_stored(
                 self._clock, lambda: self._ledger.mark_unknown(row.outbox_id, error=why)
             )
+            self._traces.count(Stage.SENT, "unknown")
             log.warning("send without an answer", outbox_id=row.outbox_id, why=why)
             return replace(row, state=OutboxState.UNKNOWN, attempts=row.attempts + 1)
         self._traces.mark_reply(row.outbox_id, "send")
@@ -184,6 +185,7 @@ class Outbound:
         self._acks.came()
         accept = until_stored(self._clock, lambda: self._ledger.mark_accepted(row.outbox_id, ack))
         await finish(accept, within_s=RECORD_S)
+        self._traces.count(Stage.SENT, "accepted")
         stages = self._traces.finish(row.outbox_id)
         log.info("reply sent", outbox_id=row.outbox_id, message_id=row.client_id, stages=stages)
 
@@ -194,6 +196,7 @@ class Outbound:
             self._clock,
             lambda: self._ledger.mark_failed(row.outbox_id, error=error.message, retry=error.retry),
         )
+        self._traces.count(Stage.SENT, "dead" if next_at is None else "refused")
         log.warning(
             "send refused", outbox_id=row.outbox_id, why=error.message, again=wait_s is not None
         )
@@ -233,6 +236,7 @@ class Outbound:
             self._clock,
             lambda: self._ledger.mark_failed(row.outbox_id, error="not acknowledged", retry=False),
         )
+        self._traces.count(Stage.SENT, "dead")
         log.error("message given up: not acknowledged", outbox_id=row.outbox_id)
         return True
 

@@ -6,6 +6,7 @@ are those of ``flowhq.model`` and the frozen classes below.
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from flowhq.events import ChannelEvent
@@ -90,6 +91,34 @@ class Channel(Protocol):
     async def log_out(self) -> None:
         """Unlink this device on the server; the profile is forgotten by the caller."""
         ...
+
+
+# -- figures ---------------------------------------------------------------------------------------
+
+
+class Stage(StrEnum):
+    """Where a message was when something became of it."""
+
+    RECEIVED = "received"
+    ANSWERED = "answered"
+    SENT = "sent"
+
+
+class Span(StrEnum):
+    """From the event in Python to the page having the reply; from there to the server's ack."""
+
+    HAND_OVER = "hand_over"
+    ACK = "ack"
+
+
+class Meter(Protocol):
+    """Counts what became of messages, all tenants together. Never fails, never waits."""
+
+    def count(self, stage: Stage, outcome: str) -> None:
+        """``outcome`` is one of a few words of the code, never anything of a message."""
+        ...
+
+    def took(self, span: Span, seconds: float) -> None: ...
 
 
 # -- the ledger -----------------------------------------------------------------------------------

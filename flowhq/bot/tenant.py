@@ -24,10 +24,10 @@ from flowhq.bot.lifecycle import Lifecycle
 from flowhq.bot.memory import Memory
 from flowhq.bot.outbound import Outbound
 from flowhq.bot.pleasewait import PleaseWait
-from flowhq.bot.ports import Channel, Ledger
+from flowhq.bot.ports import Channel, Ledger, Meter
 from flowhq.bot.pump import Pump
 from flowhq.bot.retry import until_stored
-from flowhq.bot.trace import Traces
+from flowhq.bot.trace import Traces, Unmetered
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings, SupervisorSettings
 from flowhq.errors import ChannelError, FlowHQError, LoginRequiredError
@@ -66,6 +66,7 @@ class TenantParts:
     limits: LimitSettings
     supervision: SupervisorSettings
     memory: Memory = field(default_factory=Memory)
+    meter: Meter = field(default_factory=Unmetered)
 
     @property
     def tenant_id(self) -> TenantId:
@@ -129,7 +130,7 @@ class _Stages:
         self._put_back: set[ChatKey] = set()
         self._woken = asyncio.Event()
         clock, limits = parts.clock, parts.limits
-        traces = Traces(clock)
+        traces = Traces(clock, parts.meter)
         online = asyncio.Event()
         acks = AckWatch(parts.channel, parts.memory)
         self.outbound = Outbound(

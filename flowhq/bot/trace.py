@@ -1,7 +1,9 @@
-"""How long one message spent in each stage, from the event in Python to the page's answer."""
+"""How long one message spent in each stage, from the event in Python to the page's answer, and how
+many messages came how far."""
 
 from cachetools import TTLCache
 
+from flowhq.bot.ports import Meter, Span, Stage
 from flowhq.clock import Clock
 from flowhq.model import MessageId, OutboxId
 
@@ -15,11 +17,22 @@ respond: responder and plan, to its commit. line: waiting to send. commit: ``sen
 send: handed to the page until the server's ack. All in ms."""
 
 
+class Unmetered:
+    """A meter that nobody reads."""
+
+    def count(self, stage: Stage, outcome: str) -> None:
+        """Nothing comes of it."""
+
+    def took(self, span: Span, seconds: float) -> None:
+        """Nothing comes of it."""
+
+
 class Traces:
     """Marks of the messages under way; missing ones are simply not reported."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, meter: Meter | None = None) -> None:
         self._clock = clock
+        self._meter = meter or Unmetered()
         self._marks: TTLCache[MessageId, dict[str, float]] = TTLCache(
             ENTRIES, TTL_S, timer=clock.monotonic
         )
@@ -34,6 +47,10 @@ class Traces:
         marks = self._marks.get(message_id)
         if marks is not None:
             marks[stage] = self._clock.monotonic()
+
+    def count(self, stage: Stage, outcome: str) -> None:
+        """One more message to which this happened."""
+        self._meter.count(stage, outcome)
 
     def follow(self, outbox_id: OutboxId, cause: MessageId) -> None:
         """From now on the trace of the cause goes on under the reply's id."""
@@ -56,5 +73,8 @@ class Traces:
         for stage in STAGES:
             spans[stage] = round((marks[stage] - before) * 1000, 3)
             before = marks[stage]
-        spans["own"] = round((marks["commit"] - marks["seen"]) * 1000, 3)
+        own_s = marks["commit"] - marks["seen"]
+        spans["own"] = round(own_s * 1000, 3)
+        self._meter.took(Span.HAND_OVER, own_s)
+        self._meter.took(Span.ACK, marks["send"] - marks["commit"])
         return spans

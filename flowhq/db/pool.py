@@ -17,6 +17,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from flowhq.db.faults import connecting, translated
 from flowhq.errors import StoreRefusedError, StoreUnavailableError
+from flowhq.figures import PoolFigures
 from flowhq.model import TenantId
 
 # Spec: guarantees.md, "Order, poison, pressure, outage". Longer, and a dead server holds a chat.
@@ -94,6 +95,7 @@ class Database:
         self._command_timeout_s = command_timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._pool: asyncpg.Pool[Record] | None = None
+        self._waiting = 0
 
     async def open(self) -> None:
         """Connect and check version and role. StoreUnavailableError: try again later;
@@ -158,13 +160,24 @@ class Database:
         async with self._transaction("BEGIN READ ONLY") as tx:
             await tx.fetchval("SELECT 1")
 
+    def figures(self) -> PoolFigures:
+        """How the pool is used at this moment."""
+        if self._pool is None:
+            return PoolFigures(limit=self._max_size)
+        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        return PoolFigures(size, idle, self._max_size, self._waiting)
+
     @asynccontextmanager
     async def _transaction(self, begin: str) -> AsyncIterator[Tx]:
         if self._pool is None:
             raise StoreUnavailableError("The database is not open.")
         pool = self._pool
-        with translated():
-            connection = await pool.acquire(timeout=FREE_TIMEOUT_S + self._connect_timeout_s)
+        self._waiting += 1
+        try:
+            with translated():
+                connection = await pool.acquire(timeout=FREE_TIMEOUT_S + self._connect_timeout_s)
+        finally:
+            self._waiting -= 1
         try:
             with translated():
                 await connection.execute(begin)

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from flowhq.db.accounting import Account, Books
 from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.deadletters import DeadPage
+from flowhq.db.figures import Depth, Stock, StoredState
 from flowhq.db.logs import LogPage, LogRow
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
@@ -22,6 +23,7 @@ from flowhq.errors import (
     NotFoundError,
     WrongStateError,
 )
+from flowhq.figures import PoolFigures
 from flowhq.model import (
     ChatKey,
     DesiredState,
@@ -43,6 +45,8 @@ class FakeStore:
         self.sessions: dict[TenantId, SessionRow] = {}
         self.logs: dict[TenantId, list[LogRow]] = {}
         self.failure: BaseException | None = None
+        self.depths: list[Depth] = []
+        self.stocks_taken = 0
 
     async def ping(self) -> None:
         self._fail()
@@ -146,6 +150,25 @@ class FakeStore:
     async def resume_chat(self, tenant_id: TenantId, chat_id: UUID) -> ChatRow:
         await self.fetch_tenant(tenant_id)
         raise NotFoundError(f"There is no chat {chat_id}.")
+
+    async def take_stock(self) -> Stock:
+        self.stocks_taken += 1
+        self._fail()
+        states = [
+            StoredState(
+                row.tenant_id,
+                row.status,
+                row.session_state,
+                row.worker_status,
+                row.reason,
+                row.restarts,
+            )
+            for row in self.tenants.values()
+        ]
+        return Stock(datetime.now(UTC), tuple(states), tuple(self.depths))
+
+    def pool(self) -> PoolFigures:
+        return PoolFigures(size=3, idle=2, limit=10)
 
     def _fail(self) -> None:
         if self.failure is not None:

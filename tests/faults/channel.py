@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import orjson
 from flowhq.channel.web.buffer import EventBuffer
 from flowhq.errors import ChannelRestartError, SendRefusedError, SendUnknownError
 from flowhq.events import AckSeen, ChannelEvent, LoggedOut, MessageSeen, QrShown, Ready
+from flowhq.figures import Usage
 from flowhq.model import (
     Ack,
     ChatHead,
@@ -63,6 +64,9 @@ class PeerHost:
 
     async def forget_profile(self, tenant_id: TenantId) -> None:
         return
+
+    async def measure(self) -> Mapping[TenantId, Usage]:
+        return {}
 
 
 class PeerChannel:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import structlog
 from playwright.async_api import BrowserContext
@@ -17,8 +18,10 @@ from flowhq.channel.web.page import WebChannel
 from flowhq.channel.web.script import MANIFEST, VENDOR, load_bundle
 from flowhq.channel.web.settings import WebSettings
 from flowhq.channel.web.tab import Tab
+from flowhq.channel.web.usage import UsageMeter
 from flowhq.clock import Clock
 from flowhq.errors import ChannelRestartError, MisconfiguredError
+from flowhq.figures import Usage
 from flowhq.model import Reason, TenantId
 
 log = structlog.get_logger(__name__)
@@ -44,6 +47,7 @@ class BrowserHost:
         self._slots = asyncio.Semaphore(settings.concurrent_starts)
         self.room = Room(settings.event_buffer_total)
         self._tabs: dict[Path, Tab] = {}
+        self._usage = UsageMeter()
 
     async def open(self) -> None:
         self.bundle = load_bundle()
@@ -88,6 +92,15 @@ class BrowserHost:
         if folder in self._tabs:
             raise in_use(folder)
         await profile.forget(folder)
+
+    async def measure(self) -> Mapping[TenantId, Usage]:
+        """What each open browser takes; read in a thread, one call at a time."""
+        leaders = {
+            TenantId(UUID(folder.name)): tab.leader
+            for folder, tab in self._tabs.items()
+            if tab.leader is not None
+        }
+        return await asyncio.to_thread(self._usage.measure, leaders)
 
     # -- what a tab needs (Browsers) ----------------------------------------------------------
 

@@ -19,13 +19,14 @@ POLL_S = 0.02
 @dataclass(frozen=True, slots=True)
 class Process:
     """One line of /proc/<pid>/stat; ``started`` (clock ticks since boot) tells apart two processes
-    that had the same pid one after the other."""
+    that had the same pid one after the other. ``cpu_ticks``: used by itself, user and system."""
 
     pid: int
     parent: int
     session: int
     state: str = field(compare=False)
     started: int
+    cpu_ticks: int = field(compare=False, default=0)
 
     @property
     def is_zombie(self) -> bool:
@@ -39,7 +40,14 @@ def find_process(pid: int) -> Process | None:
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
         return None
-    return Process(pid, int(fields[1]), int(fields[3]), fields[0], int(fields[19]))
+    return Process(
+        pid,
+        int(fields[1]),
+        int(fields[3]),
+        fields[0],
+        int(fields[19]),
+        int(fields[11]) + int(fields[12]),
+    )
 
 
 def all_processes() -> list[Process]:

@@ -88,6 +88,11 @@ class Tab:
         return self._context is not None
 
     @property
+    def leader(self) -> process.Process | None:
+        """The browser's first process, while it is open."""
+        return self._leader
+
+    @property
     def is_loaded(self) -> bool:
         """wa-js found its way in the present document."""
         return self._loaded.is_set()

@@ -28,6 +28,7 @@ from flowhq.model import (
 from tests.fakes.clock import EPOCH, FakeClock, settle
 from tests.fakes.guards import guards
 from tests.fakes.ledger import FakeLedger, OutboxRow
+from tests.fakes.meter import FakeMeter
 from tests.fakes.responder import FakeResponder
 
 CHAT = Jid("255700000001@c.us")
@@ -41,13 +42,14 @@ class Bench:
         self.responder = FakeResponder()
         self.paused = False
         self.sent: list[OutboundMessage] = []
+        self.meter = FakeMeter()
         self.guards = guards(self.clock, budget=limits or ReplyBudget())
         self.limits = self.guards.limits
         self.answering = Answering(
             self.ledger,
             self.clock,
             self.guards,
-            Traces(self.clock),
+            Traces(self.clock, self.meter),
             responder=lambda: self.responder,
             paused=lambda: self.paused,
             max_age_s=MAX_AGE_S,
@@ -229,7 +231,7 @@ async def test_a_message_that_fails_is_tried_again_after_its_waits_and_then_give
     assert bench.responder.seen == ["3A0001"] * 5
     assert bench.ledger.states()["3A0001"] is InboxState.DEAD
     assert bench.ledger.inbox[key].error == "ZeroDivisionError"
-    assert bench.answering.counts["dead"] == 1
+    assert bench.meter.answered == {"failed": 5, "dead": 1}
     assert bench.sent == []
 
 

@@ -25,6 +25,7 @@ from flowhq.model import (
 )
 from tests.fakes.clock import EPOCH, FakeClock, settle
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.meter import FakeMeter
 
 CHAT = Jid("255700000001@c.us")
 
@@ -55,7 +56,8 @@ class Bench:
         self.ledger = FakeLedger(self.clock)
         self.lined_up: list[tuple[ChatKey, InboxKey]] = []
         self.told: list[tuple[ChatKey, str, Place]] = []
-        self.traces = Traces(self.clock)
+        self.meter = FakeMeter()
+        self.traces = Traces(self.clock, self.meter)
         self.inbound = Inbound(
             self.ledger,
             self.clock,
@@ -132,13 +134,13 @@ async def test_a_message_is_recorded_before_it_is_lined_up(bench: Bench) -> None
     await bench.admit(message())
     assert bench.ledger.states() == {"3A0001": InboxState.NEW}
     assert bench.lined_up == [(ChatKey(CHAT), InboxKey(False, MessageId("3A0001")))]
-    assert bench.inbound.counts["admitted"] == 1
+    assert bench.meter.received["admitted"] == 1
 
 
 async def test_what_is_dropped_is_counted_and_not_stored(bench: Bench) -> None:
     await bench.admit(message(chat=Jid("1@g.us")), message(raw_type="gp2"))
     assert bench.ledger.inbox == {}
-    assert bench.inbound.counts == {"not_a_contact": 1, "not_a_message": 1}
+    assert bench.meter.received == {"not_a_contact": 1, "not_a_message": 1}
 
 
 async def test_a_paused_tenant_records_and_answers_nothing(bench: Bench) -> None:
@@ -152,7 +154,7 @@ async def test_a_repeat_is_stopped_in_memory(bench: Bench) -> None:
     await bench.admit(message(), message())
     assert bench.ledger.outages.calls == ["record"]
     assert bench.ids == ["3A0001"]
-    assert bench.inbound.counts["duplicate"] == 1
+    assert bench.meter.received["duplicate"] == 1
 
 
 async def test_a_repeat_that_memory_forgot_is_stopped_by_the_inbox(bench: Bench) -> None:
@@ -218,7 +220,7 @@ async def test_a_message_that_the_store_refuses_is_dropped_and_the_next_one_goes
     monkeypatch.setattr(bench.ledger, "record", picky)
     await bench.admit(message(1), message(2))
     assert bench.ids == ["3A0002"]
-    assert bench.inbound.counts["refused"] == 1
+    assert bench.meter.received["refused"] == 1
 
 
 # -- the store away ----
@@ -319,7 +321,7 @@ async def test_a_message_that_cannot_be_recorded_is_kept_without_what_it_says(
     assert bench.ledger.reasons() == {"3A0001": UNRECORDABLE, "3A0002": ""}
     assert bench.ledger.inbox[InboxKey(False, MessageId("3A0001"))].message.text == ""
     assert bench.ids == ["3A0002"]
-    assert bench.inbound.counts[UNRECORDABLE] == 1
+    assert bench.meter.received[UNRECORDABLE] == 1
 
 
 async def test_a_few_messages_of_which_nothing_can_be_recorded_cost_no_other(

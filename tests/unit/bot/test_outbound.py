@@ -29,6 +29,7 @@ from flowhq.model import (
 from tests.fakes.channel import CUSTOMER, FakeChannel, SendMode
 from tests.fakes.clock import FakeClock, settle, until
 from tests.fakes.ledger import FakeLedger, OutboxRow
+from tests.fakes.meter import FakeMeter
 
 OTHER = Jid("255700000002@c.us")
 LOSSES: list[SendMode] = ["lose"] * ATTEMPTS_MAX
@@ -68,6 +69,7 @@ class Bench:
         self.online = asyncio.Event()
         self.online.set()
         self.memory = Memory()
+        self.meter = FakeMeter()
         self.settings = LimitSettings(pace_ms=pace_ms, chat_queue=chat_queue)
         self.outbound: Outbound
         self._serial = count(1)
@@ -85,7 +87,7 @@ class Bench:
                     self.ledger,
                     self.clock,
                     self.settings,
-                    Traces(self.clock),
+                    Traces(self.clock, self.meter),
                     self.online,
                     AckWatch(self.channel, self.memory),
                 )
@@ -280,6 +282,7 @@ async def test_a_message_whose_answer_was_lost_is_found_and_not_repeated(bench: 
         await settle()
     assert bench.calls() == ["habari"]
     assert bench.row(row).state is OutboxState.ACCEPTED
+    assert bench.meter.sent == {"unknown": 1, "accepted": 1}
 
 
 async def test_a_message_that_is_nowhere_is_sent_again_under_the_same_id(bench: Bench) -> None:
@@ -388,6 +391,7 @@ async def test_a_refusal_that_does_not_pass_is_given_up_within_ten_minutes(bench
     assert bench.calls() == ["1"] * ATTEMPTS_MAX + ["2"]
     assert bench.row(first).state is OutboxState.DEAD
     assert bench.row(second).state is OutboxState.ACCEPTED
+    assert bench.meter.sent == {"refused": ATTEMPTS_MAX - 1, "dead": 1, "accepted": 1}
 
 
 # -- the store away ----

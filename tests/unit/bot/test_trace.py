@@ -1,8 +1,10 @@
 """Times per stage, of those messages that went through all of them."""
 
+from flowhq.bot.ports import Span, Stage
 from flowhq.bot.trace import ENTRIES, STAGES, TTL_S, Traces
 from flowhq.model import MessageId, OutboxId
 from tests.fakes.clock import FakeClock
+from tests.fakes.meter import FakeMeter
 
 QUESTION, REPLY = MessageId("3A01"), OutboxId(1)
 
@@ -25,6 +27,21 @@ async def test_each_stage_has_its_milliseconds_and_own_is_until_the_hand_over() 
     spans = traces.finish(REPLY)
     assert [spans[stage] for stage in STAGES] == [1, 2, 3, 4, 5, 6, 7]
     assert spans["own"] == 21
+
+
+async def test_the_meter_is_told_of_the_time_to_the_hand_over_and_of_the_ack() -> None:
+    clock, meter = FakeClock(), FakeMeter()
+    traces = Traces(clock, meter)
+    await whole(traces, clock)
+    traces.finish(REPLY)
+    traces.finish(REPLY)
+    assert meter.spans == [(Span.HAND_OVER, 0.021), (Span.ACK, 0.007)]
+
+
+def test_what_is_counted_goes_to_the_meter() -> None:
+    meter = FakeMeter()
+    Traces(FakeClock(), meter).count(Stage.RECEIVED, "own")
+    assert meter.received == {"own": 1}
 
 
 async def test_a_trace_is_told_once() -> None:

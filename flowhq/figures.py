@@ -1,0 +1,54 @@
+"""What an operator looks at, as plain numbers: the shapes in which they are handed around."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flowhq.model import TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a tenant's browser takes: bytes of its own, and CPU seconds since the daemon began to
+    look."""
+
+    memory_bytes: int
+    cpu_s: float
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFigures:
+    """One tenant's own series."""
+
+    connected: bool
+    restarts: int
+    inbox_waiting: int = 0
+    outbox_unsettled: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFigures:
+    """Database connections: those open, those of them that idle, how many there may be, and who
+    waits for one."""
+
+    size: int = 0
+    idle: int = 0
+    limit: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is not counted but looked at. ``tenants`` by status, session and worker."""
+
+    database_up: bool = False
+    tenants: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    queues: Mapping[str, int] = field(default_factory=dict)
+    oldest_s: Mapping[str, float] = field(default_factory=dict)
+    per_tenant: Mapping[TenantId, TenantFigures] = field(default_factory=dict)
+    restarts: int = 0
+    incident_tenants: int = 0
+    lag_s: Mapping[str, float] = field(default_factory=dict)
+    pool: PoolFigures = PoolFigures()
