@@ -212,6 +212,32 @@ class LoggingSettings(_Section):
     tenant_files_open: int = Field(64, ge=1, le=4096)
 
 
+class RetentionSettings(_Section):
+    text_days: int = Field(90, ge=1, le=3650)
+    metadata_days: int = Field(400, ge=30, le=3650)
+    payload_days: int = Field(7, ge=1, le=3650)
+    hour_utc: int = Field(1, ge=0, le=23)
+    archive_dir: str = ""
+
+    @property
+    def archive(self) -> Path | None:
+        """Where old days are written before they are dropped; None: nowhere."""
+        return Path(self.archive_dir) if self.archive_dir else None
+
+    @field_validator("metadata_days")
+    @classmethod
+    def _metadata_order(cls, value: int, info: ValidationInfo) -> int:
+        _require_floor(value, info, "text_days")
+        return value
+
+    @field_validator("archive_dir")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if value and not Path(value).is_absolute():
+            raise ValueError("must be an absolute path")
+        return value
+
+
 class MetricsSettings(_Section):
     per_tenant: bool = True
     browsers_every_s: float = Field(15, ge=1, le=3600)
@@ -230,6 +256,7 @@ class Config(BaseModel):
     supervisor: SupervisorSettings = Field(default_factory=SupervisorSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
 
 
 SECTIONS: Mapping[str, type[_Section]] = {
@@ -240,6 +267,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "supervisor": SupervisorSettings,
     "logging": LoggingSettings,
     "metrics": MetricsSettings,
+    "retention": RetentionSettings,
 }
 
 

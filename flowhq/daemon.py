@@ -46,6 +46,7 @@ from flowhq.metrics import Metrics
 from flowhq.pulse import Pulse
 from flowhq.signals import Signals, SystemdNotifier, catch_signals
 from flowhq.supervisor import Supervisor
+from flowhq.sweeping import Sweeper
 
 log = structlog.get_logger(__name__)
 
@@ -150,6 +151,7 @@ async def _open(
         started_at=clock.now(),
         pulse=pulse,
         metrics=metrics,
+        retention=config.retention,
     )
     server = AdminServer(create_app(deps), config.admin.host, config.admin.port)
     await server.open()
@@ -159,6 +161,8 @@ async def _open(
     await supervisor.open()
     _chore(stack, _keep_partitions(url, clock), "partitions")
     _chore(stack, _measure(host, metrics, clock, config.metrics.browsers_every_s), "measuring")
+    sweeper = Sweeper(url, database, clock, config.retention, metrics)
+    _chore(stack, sweeper.run(), "sweeps")
     _chore(stack, _tell_accounts(database, clock), "accounting")
     return supervisor, server
 

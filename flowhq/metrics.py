@@ -6,10 +6,12 @@ and texts never are. What each series means stands in docs/metrics.md.
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     Info,
     ProcessCollector,
@@ -57,6 +59,25 @@ class Metrics:
         build = Info("flowhq_build", "The program that runs", registry=self.registry)
         build.info({"version": version, "python": platform.python_version()})
         ProcessCollector(registry=self.registry)
+        self._swept = Counter(
+            "flowhq_swept_rows",
+            "Rows that were old enough to go",
+            ("kind",),
+            registry=self.registry,
+        )
+        self._sweep_at = Gauge(
+            "flowhq_sweep_success_timestamp_seconds",
+            "When everything old was gone last",
+            registry=self.registry,
+        )
+        self._sweep_failed = Gauge(
+            "flowhq_sweep_failed", "1 if the last sweep failed", registry=self.registry
+        )
+        self._sweeps_held = Gauge(
+            "flowhq_sweeps_held",
+            "1 while nothing is deleted, since the clock jumped",
+            registry=self.registry,
+        )
         self._looked_at = _LookedAt(per_tenant=per_tenant)
         self.registry.register(self._looked_at)
 
@@ -65,6 +86,17 @@ class Metrics:
 
     def took(self, span: str, seconds: float) -> None:
         self._spans[span].observe(seconds)
+
+    def swept(self, kind: str, number: int) -> None:
+        self._swept.labels(kind).inc(number)
+
+    def sweep_ended(self, *, at: datetime, done: bool) -> None:
+        self._sweep_failed.set(not done)
+        if done:
+            self._sweep_at.set(at.timestamp())
+
+    def sweeps_held(self, held: bool) -> None:
+        self._sweeps_held.set(held)
 
     def text(self, figures: Figures) -> bytes:
         """Everything in Prometheus' text format."""

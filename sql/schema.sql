@@ -96,11 +96,14 @@ CREATE TABLE tenant_configs (
     details jsonb NOT NULL DEFAULT '{}',                     -- services, prices, contact ...
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    -- text_days, metadata_days, payload_days; what is missing is as the installation has it
+    retention jsonb NOT NULL DEFAULT '{}',
     CONSTRAINT tenant_configs_pkey PRIMARY KEY (id),
     CONSTRAINT tenant_configs_tenant_id_key UNIQUE (tenant_id),
     CONSTRAINT tenant_configs_tenant_id_fkey
         FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
-    CONSTRAINT tenant_configs_details_check CHECK (jsonb_typeof(details) = 'object')
+    CONSTRAINT tenant_configs_details_check CHECK (jsonb_typeof(details) = 'object'),
+    CONSTRAINT tenant_configs_retention_check CHECK (jsonb_typeof(retention) = 'object')
 );
 CREATE TRIGGER tenant_configs_updated_at BEFORE UPDATE ON tenant_configs
     FOR EACH ROW EXECUTE FUNCTION set_updated_at();
@@ -389,8 +392,9 @@ CREATE INDEX inbox_waiting_idx ON inbox (tenant_id, ord) WHERE state IN ('new', 
 -- serves: refilling one chat's lane (inbox.WAITING_IN_CHAT)
 CREATE INDEX inbox_waiting_chat_idx ON inbox (tenant_id, chat_key, ord)
     WHERE state IN ('new', 'retry');
--- serves: what came since a time, by what became of it (accounting.SEEN)
-CREATE INDEX inbox_created_at_idx ON inbox (tenant_id, created_at) WHERE NOT from_me;
+-- serves: what came since a time, by what became of it (accounting.SEEN); what is old enough to be
+-- deleted (retention.DELETE_INBOX)
+CREATE INDEX inbox_created_at_idx ON inbox (tenant_id, created_at);
 -- serves: what was given up, the newest first (deadletters.LIST_DEAD)
 CREATE INDEX inbox_dead_idx ON inbox (tenant_id, log_at, log_id) WHERE state = 'dead';
 
@@ -458,6 +462,44 @@ CREATE TABLE chat_cursors (
     CONSTRAINT chat_cursors_chat_key_fkey FOREIGN KEY (tenant_id, chat_key)
         REFERENCES conversations (tenant_id, chat_key) ON DELETE CASCADE
 );
+
+-- == What is not kept for ever ====================================================================
+
+-- Up to when the texts of a tenant were taken away: the next time goes on from there.
+CREATE TABLE retention_marks (
+    tenant_id uuid NOT NULL,
+    texts_to timestamptz NOT NULL,
+    CONSTRAINT retention_marks_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT retention_marks_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
+);
+
+-- running -> done     everything that was old enough is gone
+-- running -> failed   the next time goes on where it stopped; also what a crash left behind
+CREATE TYPE retention_outcome AS ENUM ('running', 'done', 'failed');
+
+-- One row a day, of the installation; the last two months of them stay.
+CREATE TABLE retention_runs (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    began_at timestamptz NOT NULL DEFAULT now(),
+    ended_at timestamptz,
+    outcome retention_outcome NOT NULL DEFAULT 'running',
+    detail text NOT NULL DEFAULT '',          -- why it failed
+    figures jsonb NOT NULL DEFAULT '{}',      -- how many of what are gone
+    CONSTRAINT retention_runs_pkey PRIMARY KEY (id)
+);
+
+-- One row: whether the clock is believed (flowhq/sweeping.py), and when the next run is due.
+CREATE TABLE retention_state (
+    only_row boolean NOT NULL DEFAULT true,
+    seen_at timestamptz,                      -- the clock when it was looked at last
+    held_since timestamptz,                   -- it jumped: nothing is deleted for some days
+    held_why text NOT NULL DEFAULT '',
+    next_at timestamptz,
+    CONSTRAINT retention_state_pkey PRIMARY KEY (only_row),
+    CONSTRAINT retention_state_only_row_check CHECK (only_row)
+);
+INSERT INTO retention_state DEFAULT VALUES;
 
 -- == Recording a message ==========================================================================
 --
@@ -847,7 +889,7 @@ BEGIN
     FOREACH v_table IN ARRAY ARRAY[
         'tenants', 'tenant_configs', 'whatsapp_sessions', 'worker_processes', 'tenant_events',
         'contacts', 'conversations', 'message_logs', 'inbox', 'outbox', 'chat_aliases',
-        'chat_cursors', 'tenant_spans'
+        'chat_cursors', 'tenant_spans', 'retention_marks'
     ] LOOP
         v_column := CASE v_table WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END;
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', v_table);
@@ -892,6 +934,7 @@ GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid, own_lid)
     ON whatsapp_sessions TO flowhq_ops;
 GRANT SELECT (tenant_id, from_me, source, state, reason, ord, created_at) ON inbox TO flowhq_ops;
 GRANT SELECT (tenant_id, state, id, planned_at) ON outbox TO flowhq_ops;
+GRANT SELECT ON retention_runs, retention_state TO flowhq_ops;
 
 CREATE VIEW ops_tenants AS
 SELECT
@@ -899,7 +942,8 @@ SELECT
     t.created_at, t.updated_at,
     c.template_type, c.business_name, c.language, c.timezone, c.hours_json, c.details,
     s.state AS session_state, s.last_seen_at, s.paired_at, s.own_jid,
-    w.name AS worker_name, w.status AS worker_status, w.last_error, w.restarts, w.started_at
+    w.name AS worker_name, w.status AS worker_status, w.last_error, w.restarts, w.started_at,
+    c.retention
 FROM tenants t
 LEFT JOIN tenant_configs c ON c.tenant_id = t.id
 LEFT JOIN whatsapp_sessions s ON s.tenant_id = t.id

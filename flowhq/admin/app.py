@@ -16,6 +16,7 @@ from flowhq.admin import (
     messages,
     metrics,
     pairing,
+    retention,
     tenants,
     workers,
 )
@@ -55,6 +56,7 @@ ROUTES: Sequence[AnyRoute] = (
     *messages.ROUTES,
     *accounting.ROUTES,
     *metrics.ROUTES,
+    *retention.ROUTES,
     Route(
         "GET",
         "/openapi.json",

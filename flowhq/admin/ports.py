@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from flowhq.clock import Clock
-from flowhq.config import AdminSettings
+from flowhq.config import AdminSettings, RetentionSettings
 from flowhq.db.accounting import Books
 from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.deadletters import DeadPage
@@ -19,6 +19,7 @@ from flowhq.db.logs import LogPage
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
+from flowhq.db.sweeps import Keeping
 from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
 from flowhq.figures import PoolFigures
 from flowhq.metrics import Metrics
@@ -150,6 +151,10 @@ class Store(Protocol):
         """Every tenant's state and what of theirs waits, in two readings."""
         ...
 
+    async def fetch_keeping(self) -> Keeping:
+        """How the daily sweep went, and what the tables take."""
+        ...
+
     def pool(self) -> PoolFigures:
         """How the connections are used at this moment; asks nobody."""
         ...
@@ -167,3 +172,4 @@ class AdminDeps:
     started_at: datetime
     pulse: Pulse = field(default_factory=Pulse)
     metrics: Metrics = field(default_factory=Metrics)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)

@@ -26,6 +26,7 @@ REASONS: dict[str, str] = {
     "nothing_said": "it says nothing that could be answered",
     "number_changed": "the tenant was paired with another number before its turn came",
     "unrecordable": "it could not be stored as it is; only that it came is known",
+    "expired": "it had been given up, and was kept for no longer",
     "waiting_for_person": "the customer has been handed to a person and waits for them",
 }
 
@@ -45,6 +46,7 @@ ENDS: tuple[tuple[OutboxState, str], ...] = (
 TAKEN_BACK = {
     "person": "a person took the chat over",
     "number_changed": "the tenant was paired with another number",
+    "expired": "it had been given up, and was kept for no longer",
 }
 
 

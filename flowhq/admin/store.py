@@ -14,6 +14,7 @@ from flowhq.db import (
     sessions,
     states,
     stories,
+    sweeps,
     tenants,
 )
 from flowhq.db.pool import Database
@@ -99,6 +100,9 @@ class PostgresStore:
 
     async def take_stock(self) -> figures.Stock:
         return await figures.take_stock(self._database)
+
+    async def fetch_keeping(self) -> sweeps.Keeping:
+        return await sweeps.fetch_keeping(self._database)
 
     def pool(self) -> PoolFigures:
         return self._database.figures()

@@ -52,6 +52,15 @@ Template = Annotated[TemplateType, Field(strict=False)]
 TwoLanguages = Annotated[Language, Field(strict=False)]
 
 
+class Retention(Input):
+    """Days that this tenant's messages are kept; null and what is missing are as the installation
+    has it."""
+
+    text_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+    metadata_days: Annotated[int, Field(ge=30, le=3650)] | None = None
+    payload_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
 class CreateTenant(Input):
     """A new tenant. ``business_name`` is the name unless given; hours null are always open."""
 
@@ -63,6 +72,7 @@ class CreateTenant(Input):
     timezone: Timezone = DEFAULT_TIMEZONE
     hours_json: Hours = None
     details: Details = Field(default_factory=dict)
+    retention: Retention = Field(default_factory=Retention)
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -84,6 +94,7 @@ class ChangeTenant(Input):
     timezone: Timezone = _optional(default="")
     hours_json: Hours = _optional(default=None)
     details: Details = _optional(default_factory=dict)
+    retention: Retention = _optional(default_factory=Retention)
 
 
 class TenantsQuery(Query):
@@ -96,6 +107,14 @@ class TenantsQuery(Query):
 # -- views -----------------------------------------------------------------------------------------
 
 
+class RetentionView(BaseModel):
+    """Days of the tenant's own; null is as the installation has it."""
+
+    text_days: int | None = None
+    metadata_days: int | None = None
+    payload_days: int | None = None
+
+
 class ConfigView(BaseModel):
     template_type: TemplateType
     business_name: str
@@ -103,6 +122,7 @@ class ConfigView(BaseModel):
     timezone: str
     hours_json: dict[str, Any] | None
     details: dict[str, Any]
+    retention: RetentionView
 
 
 class SessionView(BaseModel):
@@ -189,6 +209,7 @@ def _config_view(row: TenantRow) -> ConfigView | None:
         timezone=row.timezone or "",
         hours_json=None if row.hours is None else dict(row.hours),
         details=dict(row.details or {}),
+        retention=RetentionView(**row.retention),
     )
 
 
@@ -207,11 +228,16 @@ async def create_tenant(call: Call[CreateTenant, NoQuery]) -> web.Response:
             timezone=body.timezone,
             hours=body.hours_json,
             details=body.details,
+            retention=_own_days(body.retention),
         )
     )
     view = tenant_view(row, call.deps.fleet.snapshot(row.tenant_id))
     location = {"Location": f"/admin/tenants/{row.tenant_id}"}
     return reply(view, HTTPStatus.CREATED, location)
+
+
+def _own_days(retention: Retention) -> dict[str, int]:
+    return retention.model_dump(exclude_none=True)
 
 
 async def list_tenants(call: Call[NoBody, TenantsQuery]) -> TenantPageView:
@@ -229,6 +255,8 @@ async def get_tenant(call: Call[NoBody, NoQuery]) -> TenantView:
 async def change_tenant(call: Call[ChangeTenant, NoQuery]) -> TenantView:
     given = call.body.model_dump(exclude_unset=True)
     changes = {RENAMED.get(name, name): value for name, value in given.items()}
+    if "retention" in changes:
+        changes["retention"] = _own_days(call.body.retention)
     if not changes:
         row = await call.deps.store.fetch_tenant(call.tenant_id)
     else:

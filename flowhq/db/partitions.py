@@ -65,7 +65,7 @@ async def make_ahead(
     for ahead in range(days + 1):
         day = today + timedelta(days=ahead)
         if name_of(day) not in existing:
-            await _make(connection, day)
+            await make_day(connection, day)
             made.append(name_of(day))
     return made
 
@@ -75,7 +75,8 @@ def name_of(day: date) -> str:
     return f"message_logs_{day:%Y%m%d}"
 
 
-async def _make(connection: "asyncpg.Connection[Record]", day: date) -> None:
+async def make_day(connection: "asyncpg.Connection[Record]", day: date) -> None:
+    """The partition of one day, with what waits for it in the default one; one transaction."""
     bounds = {
         "name": name_of(day),
         "first": f"{day:%Y-%m-%d} 00:00:00+00",

@@ -28,8 +28,9 @@ WITH tenant AS (
     INSERT INTO tenants (id, name, phone_number) VALUES ($1, $2, $3)
 ), config AS (
     INSERT INTO tenant_configs (
-        tenant_id, template_type, business_name, language, timezone, hours_json, details
-    ) VALUES ($1, $4::text::template_type, $5, $6::text::language, $7, $8, $9)
+        tenant_id, template_type, business_name, language, timezone, hours_json, details,
+        retention
+    ) VALUES ($1, $4::text::template_type, $5, $6::text::language, $7, $8, $9, $10)
 ), session AS (
     INSERT INTO whatsapp_sessions (tenant_id) VALUES ($1)
 )
@@ -40,7 +41,7 @@ FETCH_TENANT = """
 SELECT t.id, t.name, t.phone_number, t.status::text AS status,
     t.desired_state::text AS desired_state, t.reason, t.detail, t.paused_at, t.created_at,
     t.updated_at, c.template_type::text AS template_type, c.business_name,
-    c.language::text AS language, c.timezone, c.hours_json, c.details,
+    c.language::text AS language, c.timezone, c.hours_json, c.details, c.retention,
     s.state::text AS session_state, s.last_seen_at, s.paired_at,
     w.name AS worker_name, w.status::text AS worker_status, w.last_error, w.restarts, w.started_at
 FROM tenants t
@@ -53,7 +54,7 @@ WHERE t.id = $1
 LIST_TENANTS = """
 SELECT id, name, phone_number, status::text AS status, desired_state::text AS desired_state,
     reason, detail, paused_at, created_at, updated_at, template_type::text AS template_type,
-    business_name, language::text AS language, timezone, hours_json, details,
+    business_name, language::text AS language, timezone, hours_json, details, retention,
     session_state::text AS session_state, last_seen_at, paired_at, worker_name,
     worker_status::text AS worker_status, last_error, restarts, started_at
 FROM ops_tenants
@@ -64,7 +65,7 @@ ORDER BY created_at DESC, id DESC LIMIT $1
 LIST_WANTED = """
 SELECT id, name, phone_number, status::text AS status, desired_state::text AS desired_state,
     reason, detail, paused_at, created_at, updated_at, template_type::text AS template_type,
-    business_name, language::text AS language, timezone, hours_json, details,
+    business_name, language::text AS language, timezone, hours_json, details, retention,
     session_state::text AS session_state, last_seen_at, paired_at, worker_name,
     worker_status::text AS worker_status, last_error, restarts, started_at
 FROM ops_tenants
@@ -90,7 +91,8 @@ WITH tenant AS (
         timezone = coalesce($2::jsonb ->> 'timezone', timezone),
         hours_json = CASE WHEN $2::jsonb ? 'hours'
             THEN nullif($2::jsonb -> 'hours', 'null'::jsonb) ELSE hours_json END,
-        details = coalesce($2::jsonb -> 'details', details)
+        details = coalesce($2::jsonb -> 'details', details),
+        retention = coalesce($2::jsonb -> 'retention', retention)
     WHERE tenant_id = $1
 )
 SELECT count(*) FROM tenant
@@ -115,6 +117,7 @@ CHANGEABLE = frozenset(
         "timezone",
         "hours",
         "details",
+        "retention",
     }
 )
 
@@ -131,6 +134,7 @@ class NewTenant:
     timezone: str = "Africa/Dar_es_Salaam"
     hours: Mapping[str, Any] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    retention: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class TenantRow:
     timezone: str | None
     hours: Mapping[str, Any] | None
     details: Mapping[str, Any] | None
+    retention: Mapping[str, int]
     session_state: SessionState
     last_seen_at: datetime | None
     paired_at: datetime | None
@@ -201,6 +206,7 @@ async def create_tenant(database: Database, new: NewTenant) -> TenantRow:
             new.timezone,
             new.hours,
             dict(new.details),
+            dict(new.retention),
         )
         row = await tx.fetchrow(FETCH_TENANT, tenant_id)
     return _row(row, tenant_id)
@@ -337,6 +343,7 @@ def _row(row: Record | None, tenant_id: TenantId) -> TenantRow:
         timezone=row["timezone"],
         hours=row["hours_json"],
         details=row["details"],
+        retention=row["retention"] or {},
         session_state=SessionState(row["session_state"] or SessionState.DISCONNECTED),
         last_seen_at=row["last_seen_at"],
         paired_at=row["paired_at"],

@@ -15,6 +15,7 @@ from flowhq.db.logs import LogPage, LogRow
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
+from flowhq.db.sweeps import Keeping, SweepState
 from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
 from flowhq.errors import (
     AlreadyExistsError,
@@ -47,6 +48,7 @@ class FakeStore:
         self.failure: BaseException | None = None
         self.depths: list[Depth] = []
         self.stocks_taken = 0
+        self.keeping = Keeping(SweepState(), None, ())
 
     async def ping(self) -> None:
         self._fail()
@@ -71,6 +73,7 @@ class FakeStore:
             timezone=new.timezone,
             hours=new.hours,
             details=new.details,
+            retention=new.retention,
             session_state=SessionState.DISCONNECTED,
             last_seen_at=None,
             paired_at=None,
@@ -166,6 +169,10 @@ class FakeStore:
             for row in self.tenants.values()
         ]
         return Stock(datetime.now(UTC), tuple(states), tuple(self.depths))
+
+    async def fetch_keeping(self) -> Keeping:
+        self._fail()
+        return self.keeping
 
     def pool(self) -> PoolFigures:
         return PoolFigures(size=3, idle=2, limit=10)

@@ -21,6 +21,7 @@ def everything() -> str:
     metrics.count("sent", "accepted")
     metrics.took("hand_over", 0.02)
     metrics.took("ack", 0.2)
+    metrics.swept("texts", 1)
     metrics.usage = {TENANT: Usage(1, 2.0, 3)}
     figures = Figures(
         tenants={("ACTIVE", "CONNECTED", "RUNNING"): 1},

@@ -29,6 +29,7 @@ TABLES = [
     "chat_aliases",
     "chat_cursors",
     "tenant_spans",
+    "retention_marks",
 ]
 
 INSERT_EVENT = """
@@ -38,6 +39,7 @@ VALUES ($1, 'NEW', 'ACTIVE', 'CONNECTED', 'RUNNING', 'CONNECTED', 'READY', 'test
 """
 
 
+INSERT_MARK = "INSERT INTO retention_marks (tenant_id, texts_to) VALUES ($1, now())"
 INSERT_SPAN = "INSERT INTO tenant_spans (tenant_id, kind) VALUES ($1, 'wanted')"
 
 
@@ -56,6 +58,7 @@ async def furnished(shop: Shop, other_shop: Shop) -> tuple[Shop, Shop]:
         async with one.database.tenant(one.tenant_id) as tx:
             await tx.execute(INSERT_EVENT, one.tenant_id)
             await tx.execute(INSERT_SPAN, one.tenant_id)
+            await tx.execute(INSERT_MARK, one.tenant_id)
     return shop, other_shop
 
 
