@@ -152,6 +152,7 @@ async def _open(
         pulse=pulse,
         metrics=metrics,
         retention=config.retention,
+        folders=folders_of(config),
     )
     server = AdminServer(create_app(deps), config.admin.host, config.admin.port)
     await server.open()
@@ -220,15 +221,23 @@ async def open_database_url(config: Config, stack: AsyncExitStack) -> str:
 def require_folders(config: Config) -> list[Path]:
     """The folders that the daemon keeps its things in; MisconfiguredError names the one that
     cannot be written, or cannot be made."""
+    folders = folders_of(config)
+    for setting, folder in folders.items():
+        _require_writable(setting, folder)
+    return list(folders.values())
+
+
+def folders_of(config: Config) -> dict[str, Path]:
+    """Where the daemon writes, by the setting that says so."""
     folders = {
         "[web] profiles_dir": config.web.profiles_dir,
         "[logging] directory": config.logging.directory,
     }
     if config.database.embedded:
         folders["[database] data_dir"] = config.database.data_dir
-    for setting, folder in folders.items():
-        _require_writable(setting, folder)
-    return list(folders.values())
+    if config.retention.archive is not None:
+        folders["[retention] archive_dir"] = config.retention.archive
+    return folders
 
 
 def _require_writable(setting: str, folder: Path) -> None:

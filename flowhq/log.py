@@ -9,6 +9,7 @@ import logging
 import re
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,11 @@ from flowhq.config import LoggingSettings
 HIDDEN = "[hidden]"
 # Deeper values are shown as text: a log line is not the place for a tree.
 MAX_DEPTH = 6
+# What asyncpg 0.32 says while it cannot connect, after 1, 2, 4 ... 60 s each time; an outage is
+# over when nothing was heard of it for longer than that.
+POOL_LOGGER = "asyncpg.pool"
+POOL_COMPLAINT = "Failed to restore the pool connection floor"
+POOL_EPISODE_S = 150.0
 # Beyond 53 bits readers of JSON disagree about integers.
 _LARGEST_INTEGER = 2**53
 
@@ -187,7 +193,14 @@ def _route_library_logs(level: int) -> Callable[[], None]:
 class _ToStructlog(logging.Handler):
     """Gives each record of the standard library to structlog, with its logger's name."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool_told_s = float("-inf")
+
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == POOL_LOGGER and str(record.msg).startswith(POOL_COMPLAINT):
+            self._tell_of_the_pool(record)
+            return
         try:
             structlog.get_logger().log(
                 record.levelno,
@@ -198,6 +211,19 @@ class _ToStructlog(logging.Handler):
         except (TypeError, ValueError):
             # A record whose arguments do not fit its format must not stop its sender.
             self.handleError(record)
+
+    def _tell_of_the_pool(self, record: logging.LogRecord) -> None:
+        """The pool says so at every attempt, with a traceback: once an outage is enough."""
+        now_s = time.monotonic()
+        over = now_s - self._pool_told_s > POOL_EPISODE_S
+        self._pool_told_s = now_s
+        if over:
+            error = record.exc_info[1] if record.exc_info else None
+            structlog.get_logger().warning(
+                "database connections cannot be opened: trying again",
+                why=type(error).__name__,
+                logger=record.name,
+            )
 
 
 class _Quiet:

@@ -6,6 +6,8 @@ database never makes a supervisor of processes kill a healthy daemon.
 
 import asyncio
 import time
+from collections.abc import Sequence
+from datetime import UTC, date
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -13,15 +15,20 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel
 
+from flowhq.admin.disks import DiskView, look_at
 from flowhq.admin.inputs import NoBody, NoQuery
 from flowhq.admin.polling import CLOSING
 from flowhq.admin.ports import AdminDeps
+from flowhq.admin.retention import LastSweepView, days_view, last_view
 from flowhq.admin.routes import Call, Route, reply
 from flowhq.admin.scopes import Scope
+from flowhq.db.sweeps import Keeping
 from flowhq.errors import StoreUnavailableError
 
 # A database that answers slower than this is not ready to serve.
 PING_TIMEOUT_S = 2.0
+# They are made two weeks ahead, twice a day.
+DAYS_AHEAD_MIN = 3
 
 
 class HealthStatus(StrEnum):
@@ -50,14 +57,19 @@ class LoopHealth(BaseModel):
 
 
 class HealthDetailsView(BaseModel):
-    """What an operator looks at first; ``tenants`` are the fleet's own figures."""
+    """What an operator looks at first; ``warnings`` in words. ``tenants`` are the fleet's own
+    figures; ``sweep`` is null before the first one, and while there is no database."""
 
     status: HealthStatus
+    warnings: list[str]
     version: str
     uptime_s: float
     database: DatabaseHealth
     loop: LoopHealth
     tenants: dict[str, Any]
+    disks: list[DiskView]
+    sweep: LastSweepView | None
+    days_ahead: int | None
 
 
 NoCall = Call[NoBody, NoQuery]
@@ -75,15 +87,22 @@ async def ready(call: NoCall) -> web.Response:
 
 async def details(call: NoCall) -> HealthDetailsView:
     database = await _ping(call.deps)
+    keeping = await _keeping(call.deps) if database.reachable else None
+    disks = await look_at(call.deps.folders)
+    today = call.deps.clock.now().astimezone(UTC).date()
     lag = call.deps.pulse.figures_ms()
     uptime_s = (call.deps.clock.now() - call.deps.started_at).total_seconds()
     return HealthDetailsView(
         status=_status(call, database),
+        warnings=_warnings(disks, keeping, today),
         version=call.deps.version,
         uptime_s=round(uptime_s, 1),
         database=database,
         loop=LoopHealth(p50_ms=lag["p50"], p99_ms=lag["p99"], max_ms=lag["max"]),
         tenants=dict(await call.deps.fleet.health()),
+        disks=disks,
+        sweep=last_view(keeping) if keeping is not None else None,
+        days_ahead=days_view(keeping.days, today).ahead if keeping is not None else None,
     )
 
 
@@ -91,6 +110,28 @@ def _status(call: NoCall, database: DatabaseHealth) -> HealthStatus:
     if call.request.app[CLOSING].is_set():
         return HealthStatus.STOPPING
     return HealthStatus.OK if database.reachable else HealthStatus.UNAVAILABLE
+
+
+def _warnings(disks: Sequence[DiskView], keeping: Keeping | None, today: date) -> list[str]:
+    """What wants a person soon; docs/runbook.md says what to do."""
+    warnings = [f"The disk of {disk.setting} is nearly full." for disk in disks if disk.low]
+    if keeping is None:
+        return [*warnings, "The database does not answer."]
+    if days_view(keeping.days, today).ahead < DAYS_AHEAD_MIN:
+        warnings.append("The days of the ledger are not made ahead.")
+    if keeping.state.held_since is not None:
+        warnings.append(f"Nothing old is deleted. {keeping.state.held_why}")
+    if keeping.last is not None and keeping.last.outcome == "failed":
+        warnings.append("The last daily sweep failed.")
+    return warnings
+
+
+async def _keeping(deps: AdminDeps) -> Keeping | None:
+    try:
+        async with asyncio.timeout(PING_TIMEOUT_S):
+            return await deps.store.fetch_keeping()
+    except (StoreUnavailableError, TimeoutError):
+        return None
 
 
 async def _ping(deps: AdminDeps) -> DatabaseHealth:

@@ -6,6 +6,7 @@ The supervisor is a neighbour that this package must not import: it satisfies `F
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -173,3 +174,5 @@ class AdminDeps:
     pulse: Pulse = field(default_factory=Pulse)
     metrics: Metrics = field(default_factory=Metrics)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """Where the daemon writes, by the setting that says so."""

@@ -1,8 +1,10 @@
 """Logs: what a line carries, what it hides, and the tenants' own files."""
 
 import asyncio
+import inspect
 import io
 import logging
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg.pool
 import orjson
 import pytest
 import structlog
@@ -296,3 +299,42 @@ def test_closing_puts_everything_back(tmp_path: Path) -> None:
     handle.close()
     assert (root.handlers, root.level) == before
     assert not structlog.is_configured()
+
+
+def complain() -> None:
+    """What asyncpg's pool does at each attempt."""
+    try:
+        raise ConnectionRefusedError("127.0.0.1")
+    except ConnectionRefusedError:
+        logging.getLogger("asyncpg.pool").warning(
+            "Failed to restore the pool connection floor; retrying", exc_info=True
+        )
+
+
+def test_a_pool_that_cannot_connect_says_so_once_an_outage(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = start()
+    for _ in range(20):
+        complain()
+    (line,) = stream.lines()
+    assert (line["event"], line["why"]) == (
+        "database connections cannot be opened: trying again",
+        "ConnectionRefusedError",
+    )
+    assert "exception" not in line
+    monkeypatch.setattr(log, "POOL_EPISODE_S", -1.0)
+    complain()
+    assert len(stream.lines()) == 2
+
+
+def test_other_words_of_the_pool_are_told_as_they_are(start: Start) -> None:
+    stream = start()
+    logging.getLogger("asyncpg.pool").warning("Pool.close() is taking over 60 seconds")
+    assert stream.lines()[0]["event"] == "Pool.close() is taking over 60 seconds"
+
+
+def test_the_pool_still_says_it_in_these_words() -> None:
+    said = "".join(re.findall(r"'([^']*)'", inspect.getsource(asyncpg.pool)))
+    assert log.POOL_COMPLAINT in said
+    assert asyncpg.pool.__name__ == log.POOL_LOGGER

@@ -4,6 +4,7 @@ import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -109,8 +110,18 @@ def clock() -> QuickClock:
 
 
 @pytest.fixture
+def deps_folders() -> dict[str, Path]:
+    """Where the daemon writes; a test may add to it."""
+    return {}
+
+
+@pytest.fixture
 async def server(
-    store: Store, fleet: FakeFleet, clock: QuickClock, password_hash: str
+    store: Store,
+    fleet: FakeFleet,
+    clock: QuickClock,
+    password_hash: str,
+    deps_folders: dict[str, Path],
 ) -> AsyncIterator[AdminServer]:
     settings = AdminSettings(
         port=0, password_hash=SecretStr(password_hash), token_hashes=(TOKEN_HASH,)
@@ -122,6 +133,7 @@ async def server(
         clock=clock,
         version="0.0.test",
         started_at=datetime.now(UTC),
+        folders=deps_folders,
     )
     server = AdminServer(create_app(deps), settings.host, settings.port)
     await server.open()

@@ -1,9 +1,15 @@
 """Health: a word for anybody, figures for the operator; the server's opening and closing."""
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 import aiohttp
 import pytest
 
+from flowhq.admin import disks
 from flowhq.admin.server import AdminServer
+from flowhq.db.days import Day
+from flowhq.db.sweeps import Keeping, SweepRun, SweepState
 from flowhq.errors import MisconfiguredError, StoreUnavailableError
 from tests.fakes.admin import FakeStore
 from tests.integration.admin.conftest import Api
@@ -52,3 +58,48 @@ async def test_an_address_of_another_machine_is_a_sentence() -> None:
 async def test_closing_twice_is_harmless(server: AdminServer) -> None:
     await server.close()
     await server.close()
+
+
+async def test_details_have_the_disks_and_nothing_to_warn_of(
+    deps_folders: dict[str, Path], api: Api, store: FakeStore, tmp_path: Path
+) -> None:
+    deps_folders["[web] profiles_dir"] = tmp_path / "not" / "there" / "yet"
+    store.keeping = Keeping(SweepState(), None, days_ahead(14))
+    details = (await api.call("GET", "/health/details")).body
+    [disk] = details["disks"]
+    assert disk["setting"] == "[web] profiles_dir"
+    assert 0 < disk["free_bytes"] <= disk["total_bytes"]
+    assert (details["days_ahead"], details["sweep"]) == (14, None)
+    assert [warning for warning in details["warnings"] if "disk" not in warning] == []
+
+
+async def test_a_disk_that_is_nearly_full_is_warned_of(
+    deps_folders: dict[str, Path], api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deps_folders["[logging] directory"] = tmp_path
+    monkeypatch.setattr(disks, "FREE_MIN_SHARE", 2.0)
+    details = (await api.call("GET", "/health/details")).body
+    assert "The disk of [logging] directory is nearly full." in details["warnings"]
+
+
+async def test_what_went_wrong_with_old_things_is_warned_of(api: Api, store: FakeStore) -> None:
+    now = datetime.now(UTC)
+    failed = SweepRun(now, now, "failed", "The disk is full.", {"texts": 3})
+    store.keeping = Keeping(
+        SweepState(held_since=now, held_why="The clock jumped."), failed, days_ahead(2)
+    )
+    details = (await api.call("GET", "/health/details")).body
+    assert details["warnings"] == [
+        "The days of the ledger are not made ahead.",
+        "Nothing old is deleted. The clock jumped.",
+        "The last daily sweep failed.",
+    ]
+    assert details["sweep"]["figures"] == {"texts": 3}
+
+
+def days_ahead(number: int) -> tuple[Day, ...]:
+    today = datetime.now(UTC).date()
+    return tuple(
+        Day(f"message_logs_{n}", today + timedelta(days=n), True, 0, 8192)
+        for n in range(number + 1)
+    )
