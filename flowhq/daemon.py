@@ -28,7 +28,7 @@ from flowhq.admin.store import PostgresStore
 from flowhq.channel.web.host import BrowserHost
 from flowhq.channel.web.settings import WebSettings
 from flowhq.clock import Clock, SystemClock
-from flowhq.config import Config, is_loopback
+from flowhq.config import Config, DatabaseSettings, is_loopback
 from flowhq.db import accounting, migrate, partitions
 from flowhq.db.claim import Claim
 from flowhq.db.embedded import EmbeddedPostgres
@@ -119,15 +119,7 @@ async def _open(
     _chore(stack, claim.keep(signals.stop.set), "claim")
     await migrate.migrate(url)
     installation = await load_installation(url)
-    settings = config.database
-    database = Database(
-        url,
-        min_size=settings.pool_min,
-        max_size=settings.pool_max,
-        command_timeout_s=settings.command_timeout_s,
-        connect_timeout_s=settings.connect_timeout_s,
-    )
-    await stack.enter_async_context(database)
+    database = await stack.enter_async_context(_database(url, config.database))
     await host.open()
     stack.push_async_callback(host.close)
     metrics = Metrics(version("flowhq"), per_tenant=config.metrics.per_tenant)
@@ -142,7 +134,44 @@ async def _open(
         make_ledger=make_ledger,
     )
     supervisor = Supervisor(desk, clock, config.supervisor)
-    deps = AdminDeps(
+    deps = _admin_deps(config, clock, database, supervisor, pulse, metrics)
+    server = AdminServer(create_app(deps), config.admin.host, config.admin.port)
+    await server.open()
+    stack.push_async_callback(server.close)
+    log.info("listening", url=f"http://{config.admin.host}:{server.port}")
+    stack.push_async_callback(supervisor.close)
+    await supervisor.open()
+    sweeper = Sweeper(url, database, clock, config.retention, metrics)
+    every_s = config.metrics.browsers_every_s
+    for name, work in {
+        "partitions": _keep_partitions(url, clock),
+        "measuring": _measure(host, metrics, clock, every_s),
+        "sweeps": sweeper.run(),
+        "accounting": _tell_accounts(database, clock),
+    }.items():
+        _chore(stack, work, name)
+    return supervisor, server
+
+
+def _database(url: str, settings: DatabaseSettings) -> Database:
+    return Database(
+        url,
+        min_size=settings.pool_min,
+        max_size=settings.pool_max,
+        command_timeout_s=settings.command_timeout_s,
+        connect_timeout_s=settings.connect_timeout_s,
+    )
+
+
+def _admin_deps(
+    config: Config,
+    clock: Clock,
+    database: Database,
+    supervisor: Supervisor,
+    pulse: Pulse,
+    metrics: Metrics,
+) -> AdminDeps:
+    return AdminDeps(
         store=PostgresStore(database),
         fleet=supervisor,
         settings=config.admin,
@@ -154,18 +183,6 @@ async def _open(
         retention=config.retention,
         folders=folders_of(config),
     )
-    server = AdminServer(create_app(deps), config.admin.host, config.admin.port)
-    await server.open()
-    stack.push_async_callback(server.close)
-    log.info("listening", url=f"http://{config.admin.host}:{server.port}")
-    stack.push_async_callback(supervisor.close)
-    await supervisor.open()
-    _chore(stack, _keep_partitions(url, clock), "partitions")
-    _chore(stack, _measure(host, metrics, clock, config.metrics.browsers_every_s), "measuring")
-    sweeper = Sweeper(url, database, clock, config.retention, metrics)
-    _chore(stack, sweeper.run(), "sweeps")
-    _chore(stack, _tell_accounts(database, clock), "accounting")
-    return supervisor, server
 
 
 def _calm_collector() -> None:

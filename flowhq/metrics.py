@@ -5,7 +5,7 @@ and texts never are. What each series means stands in docs/metrics.md.
 """
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from prometheus_client import (
@@ -43,17 +43,17 @@ class Metrics:
             registry=self.registry,
         )
         self._spans = {
-            "hand_over": Histogram(
+            "hand_over": _histogram(
+                self.registry,
                 "flowhq_hand_over_seconds",
                 "From the event of a message to its reply in the page's hands",
-                buckets=HAND_OVER_BUCKETS_S,
-                registry=self.registry,
+                HAND_OVER_BUCKETS_S,
             ),
-            "ack": Histogram(
+            "ack": _histogram(
+                self.registry,
                 "flowhq_ack_seconds",
                 "From the page's hands to the server's acknowledgement",
-                buckets=ACK_BUCKETS_S,
-                registry=self.registry,
+                ACK_BUCKETS_S,
             ),
         }
         build = Info("flowhq_build", "The program that runs", registry=self.registry)
@@ -65,21 +65,18 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
-        self._sweep_at = Gauge(
-            "flowhq_sweep_success_timestamp_seconds",
-            "When everything old was gone last",
-            registry=self.registry,
+        self._sweep_at = self._settable(
+            "flowhq_sweep_success_timestamp_seconds", "When everything old was gone last"
         )
-        self._sweep_failed = Gauge(
-            "flowhq_sweep_failed", "1 if the last sweep failed", registry=self.registry
-        )
-        self._sweeps_held = Gauge(
-            "flowhq_sweeps_held",
-            "1 while nothing is deleted, since the clock jumped",
-            registry=self.registry,
+        self._sweep_failed = self._settable("flowhq_sweep_failed", "1 if the last sweep failed")
+        self._sweeps_held = self._settable(
+            "flowhq_sweeps_held", "1 while nothing is deleted, since the clock jumped"
         )
         self._looked_at = _LookedAt(per_tenant=per_tenant)
         self.registry.register(self._looked_at)
+
+    def _settable(self, name: str, about: str) -> Gauge:
+        return Gauge(name, about, registry=self.registry)
 
     def count(self, stage: str, outcome: str) -> None:
         self._messages.labels(stage, outcome).inc()
@@ -102,6 +99,12 @@ class Metrics:
         """Everything in Prometheus' text format."""
         self._looked_at.figures, self._looked_at.usage = figures, self.usage
         return generate_latest(self.registry)
+
+
+def _histogram(
+    registry: CollectorRegistry, name: str, about: str, buckets_s: Sequence[float]
+) -> Histogram:
+    return Histogram(name, about, buckets=buckets_s, registry=registry)
 
 
 class _LookedAt(Collector):

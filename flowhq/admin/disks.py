@@ -29,18 +29,17 @@ async def look_at(folders: Mapping[str, Path]) -> list[DiskView]:
     for setting, folder in folders.items():
         try:
             async with asyncio.timeout(LOOK_LIMIT_S):
-                usage = await asyncio.to_thread(_usage, folder)
+                free, total = await asyncio.to_thread(_room, folder)
         except (OSError, TimeoutError):
             views.append(DiskView(setting=setting, free_bytes=None, total_bytes=None, low=True))
             continue
-        low = usage.free < max(FREE_MIN_BYTES, FREE_MIN_SHARE * usage.total)
-        views.append(
-            DiskView(setting=setting, free_bytes=usage.free, total_bytes=usage.total, low=low)
-        )
+        low = free < max(FREE_MIN_BYTES, FREE_MIN_SHARE * total)
+        views.append(DiskView(setting=setting, free_bytes=free, total_bytes=total, low=low))
     return views
 
 
-def _usage(folder: Path) -> "shutil._ntuple_diskusage":
-    """Of the folder's disk, or of the one on which it would be made."""
+def _room(folder: Path) -> tuple[int, int]:
+    """Free and all bytes of the folder's disk, or of the one on which it would be made."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(nearest)
+    usage = shutil.disk_usage(nearest)
+    return usage.free, usage.total

@@ -48,12 +48,14 @@ def test_every_type_can_be_written_in_the_environment(tmp_path: Path) -> None:
             "FLOWHQ_SUPERVISOR__PROBE_S": "1.5",
             "FLOWHQ_WEB__EXTRA_ARGS": "--lang=sw '--host-rules=MAP a b, MAP c d'",
             "FLOWHQ_ADMIN__TOKEN_HASHES": f'["{"a" * 64}"]',
+            "FLOWHQ_METRICS__PER_TENANT": "false",
             "FLOWHQ_LOGGING__FORMAT": "json",
             "FLOWHQ_LOGGING__DIRECTORY": str(tmp_path),
         },
     )
     assert settings.limits.pace_ms == 0
     assert settings.supervisor.probe_s == 1.5
+    assert settings.metrics.per_tenant is False
     assert settings.web.extra_args == ("--lang=sw", "--host-rules=MAP a b, MAP c d")
     assert settings.admin.token_hashes == ("a" * 64,)
     assert settings.logging.format == "json"
