@@ -124,8 +124,8 @@ class Sweeper:
         failure = ""
         try:
             await self._sweep(now, figures)
-        except (FlowHQError, OSError) as error:
-            failure = str(error) or type(error).__name__
+        except FlowHQError as error:
+            failure = str(error)
             log.error("sweep failed", why=failure, **figures)
         again = next_time(now, self._settings.hour_utc) if not failure else now + AGAIN_AFTER
         async with owner_connection(self._url) as connection:

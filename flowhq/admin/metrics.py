@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from aiohttp import web
-from pydantic import RootModel
 
 from flowhq.admin.inputs import NoBody, NoQuery
 from flowhq.admin.ports import AdminDeps
@@ -27,10 +26,6 @@ from flowhq.model import SessionState, TenantId, TenantSnapshot
 KEPT_S = 5.0
 STOCK_LIMIT_S = 2.0
 QUEUES = ("inbox", "outbox", "dead")
-
-
-class MetricsView(RootModel[str]):
-    """Prometheus' text format; docs/metrics.md explains every series."""
 
 
 class Gathering:
@@ -132,7 +127,7 @@ ROUTES = (
         metrics,
         body=NoBody,
         query=NoQuery,
-        answer=MetricsView,
+        answer=None,
         needs=Scope.STATUS_READ,
         media=("text/plain",),
     ),

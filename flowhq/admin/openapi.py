@@ -118,10 +118,11 @@ def _responses(route: AnyRoute, names: Names) -> dict[str, Any]:
     success: dict[str, Any] = {"description": route.status.phrase}
     if route.answer is not None:
         success["content"] = {media: {"schema": {"type": "string"}} for media in route.media}
-        if "application/json" in route.media:
-            success["content"]["application/json"] = {
-                "schema": _ref(names[route.answer, "serialization"])
-            }
+        success["content"]["application/json"] = {
+            "schema": _ref(names[route.answer, "serialization"])
+        }
+    elif route.media != ("application/json",):
+        success["content"] = {media: {"schema": {"type": "string"}} for media in route.media}
     responses = {str(status.value): success for status in (route.status, *route.also)}
     for kind in problems_of(route):
         content = {problems.CONTENT_TYPE: {"schema": _ref("Problem")}}

@@ -196,7 +196,7 @@ class Outbound:
             self._clock,
             lambda: self._ledger.mark_failed(row.outbox_id, error=error.message, retry=error.retry),
         )
-        self._traces.count(Stage.SENT, "dead" if next_at is None else "refused")
+        self._traces.count(Stage.SENT, "dead" if wait_s is None else "refused")
         log.warning(
             "send refused", outbox_id=row.outbox_id, why=error.message, again=wait_s is not None
         )

@@ -7,13 +7,19 @@ import asyncio
 import gzip
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import asyncpg
 from asyncpg import Record
 
+from flowhq.db.faults import translated
 from flowhq.db.owner import STATEMENT_LIMIT_S
 from flowhq.errors import StoreRefusedError
+
+Args = ParamSpec("Args")
+ResultT = TypeVar("ResultT")
 
 # The fastest level: texts are gone by then, and ids and times hardly shrink further.
 LEVEL = 1
@@ -33,7 +39,7 @@ class _PrivateFile:
         self._packed = gzip.GzipFile(fileobj=self._raw, mode="wb", compresslevel=LEVEL)
 
     async def take(self, chunk: bytes) -> None:
-        await asyncio.to_thread(self._packed.write, chunk)
+        await _on_disk(self._packed.write, chunk)
 
     def close(self) -> None:
         """What was taken is on the disk, or OSError."""
@@ -47,32 +53,46 @@ async def write(
     connection: "asyncpg.Connection[Record]", table: str, folder: Path, *, expected: int
 ) -> int:
     """The size of the file with all ``expected`` rows of the table; one that is there already and
-    is whole stays. StoreRefusedError if it does not hold them, OSError if it cannot be written."""
+    is whole stays. StoreRefusedError if it does not hold them, or cannot be written."""
     target = folder / f"{table}.jsonl.gz"
-    await asyncio.to_thread(_make_private, folder)
-    if await asyncio.to_thread(_lines_of, target) == expected:
-        return await asyncio.to_thread(_size_of, target)
+    await _on_disk(_make_private, folder)
+    if await _on_disk(_lines_of, target) == expected:
+        return await _on_disk(_size_of, target)
     beside = target.with_suffix(".part")
-    file = await asyncio.to_thread(_PrivateFile, beside)
+    file = await _on_disk(_PrivateFile, beside)
     try:
-        await connection.copy_from_query(
-            ROWS.format(table=table),
-            output=file.take,
-            format="csv",
-            quote=QUOTE,
-            delimiter=DELIMITER,
-            timeout=STATEMENT_LIMIT_S,
-        )
+        with translated():
+            await connection.copy_from_query(
+                ROWS.format(table=table),
+                output=file.take,
+                format="csv",
+                quote=QUOTE,
+                delimiter=DELIMITER,
+                timeout=STATEMENT_LIMIT_S,
+            )
     finally:
-        await asyncio.to_thread(file.close)
-    written = await asyncio.to_thread(_lines_of, beside)
+        await _on_disk(_PrivateFile.close, file)
+    written = await _on_disk(_lines_of, beside)
     if written != expected:
         raise StoreRefusedError(
             f"The archive of {table} has {written} rows instead of {expected}: nothing is dropped.",
             next_step=f"Look at the disk of {folder}.",
         )
-    await asyncio.to_thread(_put_in_place, beside, target)
-    return await asyncio.to_thread(_size_of, target)
+    await _on_disk(_put_in_place, beside, target)
+    return await _on_disk(_size_of, target)
+
+
+async def _on_disk(
+    work: Callable[Args, ResultT], *args: Args.args, **kwargs: Args.kwargs
+) -> ResultT:
+    """What blocks, in a thread; its OSError as one of ours."""
+    try:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except OSError as error:
+        raise StoreRefusedError(
+            f"The archive cannot be written: {error.strerror or type(error).__name__}.",
+            next_step="Look at the disk and the rights of [retention] archive_dir.",
+        ) from error
 
 
 def _make_private(folder: Path) -> None:

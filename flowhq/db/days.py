@@ -88,18 +88,17 @@ def read_days(rows: Iterable[Record]) -> Sequence[Day]:
 async def drop_day(url: str, day: Day, archive_dir: Path | None) -> Gone:
     """Takes a day out of the ledger for good; its rows go into a file of ``archive_dir`` first.
 
-    StoreUnavailableError if somebody else holds the ledger, OSError for the file: nothing is lost
-    then, and the next call goes on from there.
+    StoreUnavailableError or StoreRefusedError if somebody else holds the ledger, or the file cannot
+    be written: nothing is lost then, and the next call goes on from there.
     """
     began_s = time.monotonic()
     gone = Gone(day.name)
     async with owner_connection(url) as connection:
-        with translated():
-            if day.attached:
-                await _in_a_moment(connection, DETACH.format(name=day.name))
-            if archive_dir is not None:
-                gone = await _write_down(connection, day, archive_dir)
-            await _in_a_moment(connection, DROP.format(name=day.name))
+        if day.attached:
+            await _in_a_moment(connection, DETACH.format(name=day.name))
+        if archive_dir is not None:
+            gone = await _write_down(connection, day, archive_dir)
+        await _in_a_moment(connection, DROP.format(name=day.name))
     log.info(
         "day dropped",
         day=day.date.isoformat(),
@@ -114,14 +113,16 @@ async def drop_day(url: str, day: Day, archive_dir: Path | None) -> Gone:
 async def _write_down(
     connection: "asyncpg.Connection[Record]", day: Day, archive_dir: Path
 ) -> Gone:
-    await connection.execute(UNBIND.format(name=day.name))
-    messages: int = await connection.fetchval(COUNT.format(name=day.name))
+    with translated():
+        await connection.execute(UNBIND.format(name=day.name))
+        messages: int = await connection.fetchval(COUNT.format(name=day.name))
     size = await archive.write(connection, day.name, archive_dir, expected=messages)
     return Gone(day.name, messages, size)
 
 
 async def _in_a_moment(connection: "asyncpg.Connection[Record]", sql: str) -> None:
     """The whole ledger is locked for it: better the next time than a queue behind it."""
-    async with connection.transaction():
-        await connection.execute(LIMIT_LOCKS, str(LOCK_TIMEOUT_MS))
-        await connection.execute(sql)
+    with translated():
+        async with connection.transaction():
+            await connection.execute(LIMIT_LOCKS, str(LOCK_TIMEOUT_MS))
+            await connection.execute(sql)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from flowhq.db.cleaning import EARLIEST
 from flowhq.db.pool import Database
 from flowhq.model import TenantId
 
@@ -150,7 +151,7 @@ async def blank_tenant(
     database: Database, tenant_id: TenantId, terms: Terms, *, now: datetime, oldest: datetime
 ) -> Counter[str]:
     """The texts of one tenant that are older than its terms are gone; how many of what. ``oldest``:
-    nothing in the ledger is older."""
+    where the first day of the ledger begins."""
     done: Counter[str] = Counter()
     texts_before = now - terms.text_days * DAY
     done["payloads"] = await _until_done(
@@ -177,14 +178,14 @@ async def _blank_texts(
     database: Database, tenant_id: TenantId, oldest: datetime, before: datetime
 ) -> int:
     """From the mark of the last time on, a day of the ledger at a time: each looks into one
-    partition alone."""
+    partition alone. What has no day of its own is older than all of them, and comes first."""
     async with database.tenant(tenant_id) as tx:
         mark: datetime | None = await tx.fetchval(FETCH_MARK, tenant_id)
-    begin = oldest if mark is None else max(mark, oldest)
+    begin = EARLIEST if mark is None else mark
     blanked = 0
     while begin < before:
         midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
-        end = min(midnight + DAY, before)
+        end = min(oldest if begin < oldest else midnight + DAY, before)
         rows = BATCH
         while rows == BATCH:
             async with database.tenant(tenant_id) as tx:

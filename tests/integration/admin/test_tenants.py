@@ -40,6 +40,7 @@ async def test_a_tenant_is_created_with_the_defaults(api: Api) -> None:
         "timezone": "Africa/Dar_es_Salaam",
         "hours_json": None,
         "details": {},
+        "retention": {"text_days": None, "metadata_days": None, "payload_days": None},
     }
     assert tenant["session"]["state"] == "DISCONNECTED"
     assert tenant["worker"]["status"] == "STOPPED"
@@ -55,6 +56,7 @@ async def test_everything_given_is_kept(api: Api) -> None:
         "timezone": "Africa/Nairobi",
         "hours_json": {"0": None, "1": {"open": "08:00", "close": "18:00"}},
         "details": {"products": [{"name": "Kanga", "price": 15000}]},
+        "retention": {"text_days": 30, "metadata_days": None, "payload_days": 3},
     }
     tenant_id = await api.create(**given, phone=given.pop("phone_number"))
     tenant = (await api.call("GET", f"/admin/tenants/{tenant_id}")).body

@@ -349,7 +349,7 @@ async def test_a_file_that_lacks_rows_keeps_the_day(
 
 async def test_a_folder_that_cannot_be_written_keeps_the_day(ledger: Ledger) -> None:
     ledger.folder.write_text("a file in its place")
-    with pytest.raises(OSError, match="exists"):
+    with pytest.raises(FlowHQError, match="File exists"):
         await ledger.drop()
     ledger.folder.unlink()
     assert (await ledger.drop()).archived == 5
@@ -434,7 +434,7 @@ async def test_a_sweep_that_fails_says_why_and_is_tried_again_soon(ledger: Ledge
     keeping = await sweeps.fetch_keeping(ledger.shop.database)
     assert keeping.last is not None
     assert (keeping.last.outcome, keeping.last.figures["texts"]) == ("failed", 5)
-    assert "exists" in keeping.last.detail
+    assert "The archive cannot be written: File exists." in keeping.last.detail
     assert keeping.state.next_at is not None
     assert keeping.state.next_at < NOW + timedelta(hours=2)
     ledger.folder.unlink()

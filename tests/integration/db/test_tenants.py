@@ -7,6 +7,7 @@ import pytest
 
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
+from flowhq.db.retention import SET_MARK
 from flowhq.db.sessions import fetch_session
 from flowhq.db.states import PostgresStatusBook, fetch_events
 from flowhq.db.tenants import (
@@ -231,6 +232,8 @@ async def test_a_deleted_tenant_leaves_no_row_behind(
         await PostgresStatusBook(one.database).save(
             snapshot(one.tenant_id), event="START", actor="admin"
         )
+        async with one.database.tenant(one.tenant_id) as tx:
+            await tx.execute(SET_MARK, one.tenant_id, datetime.now(UTC))
     await delete_tenant(shop.database, shop.tenant_id)
     async with owner_connection(any_url) as connection:
         tables = await connection.fetch(
@@ -244,7 +247,7 @@ async def test_a_deleted_tenant_leaves_no_row_behind(
                 f"SELECT DISTINCT tenant_id FROM {table['name']}"  # noqa: S608
             )
             assert {row["tenant_id"] for row in owners} == {other_shop.tenant_id}, table["name"]
-    assert len(tables) == 12
+    assert len(tables) == 13
 
 
 # -- states --------------------------------------------------------------------------------------

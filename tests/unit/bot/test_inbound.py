@@ -308,7 +308,8 @@ class Broken:
 
     async def record(self, message: InboundMessage, **how: Any) -> Recorded:
         if "poison" in message.text or (self.bare_too and how["reason"] == UNRECORDABLE):
-            raise self.error
+            # A new one each time: one that is raised again and again drags all its past along.
+            raise type(self.error)(*self.error.args)
         return await self._record(message, **how)
 
 
