@@ -243,6 +243,23 @@ class MetricsSettings(_Section):
     browsers_every_s: float = Field(15, ge=1, le=3600)
 
 
+class EgressSettings(_Section):
+    allow_networks: tuple[str, ...] = ()
+    allow_http: bool = False
+
+    @field_validator("allow_networks")
+    @classmethod
+    def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            try:
+                ipaddress.ip_network(value)
+            except ValueError:
+                raise ValueError(
+                    "must be networks such as 10.1.0.0/16 or fd00:1::/32, host bits zero"
+                ) from None
+        return values
+
+
 class Config(BaseModel):
     """Every setting, checked; ``file`` is where it came from, None without one."""
 
@@ -257,6 +274,7 @@ class Config(BaseModel):
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    egress: EgressSettings = Field(default_factory=EgressSettings)
 
 
 SECTIONS: Mapping[str, type[_Section]] = {
@@ -268,6 +286,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "logging": LoggingSettings,
     "metrics": MetricsSettings,
     "retention": RetentionSettings,
+    "egress": EgressSettings,
 }
 
 

@@ -146,3 +146,19 @@ class SendRefusedError(ChannelError):
 class SendUnknownError(ChannelError):
     """No answer within the limit: the message may or may not be out. Look it up, never repeat
     it blindly."""
+
+
+# -- HTTP to the outside -----------------------------------------------------------------------
+
+
+class EgressError(FlowHQError):
+    """The root of what a call to the outside can meet. Messages name no address."""
+
+
+class EgressRefusedError(EgressError):
+    """It must not be called: the URL, a redirect, or where the name leads. Somebody must change
+    the URL or the settings; nothing was connected to."""
+
+
+class EgressFailedError(EgressError):
+    """Nothing usable came back in time: the same call may succeed later."""
