@@ -31,9 +31,10 @@ from pydantic import SecretStr
 
 from bench.filling import Server, throwaway_server
 from flowhq.admin.app import create_app
+from flowhq.admin.credentials import PostgresCredentials
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.server import AdminServer
-from flowhq.admin.store import PostgresStore
+from flowhq.admin.store import PostgresAudit, PostgresStore
 from flowhq.clock import SystemClock
 from flowhq.config import AdminSettings
 from flowhq.db import logs, tenants
@@ -135,10 +136,17 @@ async def serving(server: Server) -> AsyncIterator[Bench]:
         deps = AdminDeps(
             store=PostgresStore(database),
             fleet=fleet,
-            settings=AdminSettings(port=0, password_hash=SecretStr(hashed)),
+            settings=AdminSettings(
+                port=0,
+                password_hash=SecretStr(hashed),
+                requests_per_s=10_000,
+                requests_burst=100_000,
+            ),
             clock=SystemClock(),
             version="bench",
             started_at=datetime.now(UTC),
+            audit=PostgresAudit(database),
+            credentials=PostgresCredentials(database),
             pulse=pulse,
             metrics=figures,
         )

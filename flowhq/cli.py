@@ -9,17 +9,20 @@ import asyncio
 import getpass
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from uuid import UUID
 
 from flowhq import config
+from flowhq.admin.scopes import Role, Scope
 from flowhq.errors import ConfigError, ExitCode, FlowHQError, InvalidInputError, MisconfiguredError
 from flowhq.password import MAX_CHARS, hash_password
 
 PROGRAM = "flowhq-daemon"
 DEFAULT_FILE = Path("config.toml")
+DAYS_MAX = 3650
 # What a shell reports for a program that SIGINT ended.
 INTERRUPTED = 130
 
@@ -65,7 +68,37 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, parents=[shared], help=about, description=about)
         command.set_defaults(execute=function)
+    _add_access_commands(commands, shared)
     return parser
+
+
+def _add_access_commands(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    shared: argparse.ArgumentParser,
+) -> None:
+    about = "create an admin user; the password is read from standard input"
+    command = commands.add_parser("create-admin", parents=[shared], help=about, description=about)
+    command.add_argument("name", metavar="NAME", help="a user name or an e-mail address")
+    command.add_argument(
+        "--role", choices=list(Role), type=Role, default=Role.ADMIN, help="default: admin"
+    )
+    command.set_defaults(execute=_create_admin)
+    about = "create a token for a program, and print it"
+    command = commands.add_parser("create-token", parents=[shared], help=about, description=about)
+    command.add_argument("name", metavar="NAME", help="what it is for")
+    command.add_argument(
+        "--scope", action="append", required=True, metavar="SCOPE", help="may be given repeatedly"
+    )
+    command.add_argument(
+        "--tenant",
+        action="append",
+        default=[],
+        type=UUID,
+        metavar="ID",
+        help="only this tenant; may be given repeatedly",
+    )
+    command.add_argument("--days", type=int, metavar="N", help="until it expires; default: never")
+    command.set_defaults(execute=_create_token)
 
 
 def _load(arguments: argparse.Namespace) -> config.Config:
@@ -119,15 +152,23 @@ async def _bring_database_up(settings: config.Config) -> str:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     settings = _load(arguments)
-    from flowhq import doctor, log
+    from flowhq import doctor
 
-    # The checks say what matters themselves.
+    with _quiet_logs(settings):
+        healthy = asyncio.run(doctor.examine(settings, _say))
+    return ExitCode.OK if healthy else ExitCode.FAILURE
+
+
+@contextmanager
+def _quiet_logs(settings: config.Config) -> Iterator[None]:
+    """The command says what matters itself."""
+    from flowhq import log
+
     logs = log.setup(settings.logging.model_copy(update={"level": "error"}))
     try:
-        healthy = asyncio.run(doctor.examine(settings, _say))
+        yield
     finally:
         logs.close()
-    return ExitCode.OK if healthy else ExitCode.FAILURE
 
 
 def _demo(_: argparse.Namespace) -> int:
@@ -138,6 +179,41 @@ def _demo(_: argparse.Namespace) -> int:
 
 def _hash_password(_: argparse.Namespace) -> int:
     _say(hash_password(_read_password()))
+    return ExitCode.OK
+
+
+def _create_admin(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from flowhq import access
+
+    password = _read_password()
+    with _quiet_logs(settings):
+        name = asyncio.run(access.create_admin(settings, arguments.name, arguments.role, password))
+    _say(f"The user {name} may sign in now, with the role {arguments.role}.")
+    return ExitCode.OK
+
+
+def _create_token(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from flowhq import access
+
+    known = [scope.value for scope in Scope if scope is not Scope.PORTAL]
+    for word in arguments.scope:
+        if word not in known:
+            raise InvalidInputError(
+                f"There is no scope {word}.", field="scope", next_step=f"Known: {', '.join(known)}."
+            )
+    if arguments.days is not None and not 1 <= arguments.days <= DAYS_MAX:
+        raise InvalidInputError(f"A token lasts 1 to {DAYS_MAX} days.", field="days")
+    order = access.TokenOrder(
+        name=arguments.name,
+        scopes=[Scope(word) for word in arguments.scope],
+        tenants=arguments.tenant,
+        days=arguments.days,
+    )
+    with _quiet_logs(settings):
+        token = asyncio.run(access.create_token(settings, order))
+    _say(token)
     return ExitCode.OK
 
 

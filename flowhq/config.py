@@ -79,20 +79,63 @@ class DatabaseSettings(_Section):
 
 
 class AdminSettings(_Section):
-    secret_keys = frozenset({"password_hash", "token_hashes"})
+    secret_keys = frozenset({"password_hash"})
 
-    host: str = "127.0.0.1"
     port: int = Field(8787, ge=0, le=65535)
     password_hash: SecretStr = SecretStr("")
-    token_hashes: tuple[str, ...] = Field((), repr=False)
+    tls_cert: str = ""
+    tls_key: str = ""
+    behind_proxy: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    # Below what it takes to leave loopback: a validator sees only the fields above its own.
+    host: str = "127.0.0.1"
+    requests_per_s: float = Field(50, gt=0, le=10_000)
+    requests_burst: int = Field(200, ge=1, le=100_000)
+
+    @field_validator("tls_cert", "tls_key")
+    @classmethod
+    def _whole_path(cls, path: str) -> str:
+        if path and not Path(path).is_absolute():
+            raise ValueError("must be the whole path of a PEM file, from / on")
+        return path
+
+    @field_validator("tls_key")
+    @classmethod
+    def _both_halves(cls, key: str, info: ValidationInfo) -> str:
+        if bool(key) != bool(info.data.get("tls_cert")):
+            raise ValueError("must be given together with tls_cert")
+        return key
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            try:
+                everybody = ipaddress.ip_network(value).prefixlen == 0
+            except ValueError:
+                raise ValueError("must be addresses or networks such as 10.0.0.0/8") from None
+            if everybody:
+                raise ValueError("must not be everybody: such headers can be made up")
+        return values
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names(cls, values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for value in values:
+            if not re.fullmatch(r"[a-z0-9]([a-z0-9.:-]*[a-z0-9])?", value):
+                raise ValueError("must be host names in lower case, without scheme and port")
+        if info.data.get("behind_proxy") and not (values and info.data.get("trusted_proxies")):
+            raise ValueError("must be set, and trusted_proxies too, if behind_proxy is true")
+        return values
 
     @field_validator("host")
     @classmethod
-    def _loopback(cls, host: str) -> str:
-        if not is_loopback(host):
+    def _guarded(cls, host: str, info: ValidationInfo) -> str:
+        if not (is_loopback(host) or info.data.get("tls_key") or info.data.get("behind_proxy")):
             raise ValueError(
-                "must be a loopback address such as 127.0.0.1: to reach the API from elsewhere "
-                "put a reverse proxy with TLS in front of it"
+                "must be a loopback address such as 127.0.0.1, unless tls_cert and tls_key are set "
+                "or a reverse proxy with TLS stands in front (behind_proxy)"
             )
         return host
 
@@ -102,13 +145,6 @@ class AdminSettings(_Section):
         if value.get_secret_value() and not value.get_secret_value().startswith("$argon2id$"):
             raise ValueError("must be what `flowhq-daemon hash-password` prints, not a password")
         return value
-
-    @field_validator("token_hashes")
-    @classmethod
-    def _sha256(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"[0-9a-f]{64}", value) for value in values):
-            raise ValueError("must be sha256 sums of the tokens: 64 lower-case hex digits each")
-        return values
 
 
 class WebSettings(_Section):

@@ -22,9 +22,10 @@ import structlog
 from flowhq import killpoints, watchdog
 from flowhq import log as logs
 from flowhq.admin.app import create_app
+from flowhq.admin.credentials import PostgresCredentials
 from flowhq.admin.ports import AdminDeps
-from flowhq.admin.server import AdminServer
-from flowhq.admin.store import PostgresStore
+from flowhq.admin.server import AdminServer, tls_context
+from flowhq.admin.store import PostgresAudit, PostgresStore
 from flowhq.channel.web.host import BrowserHost
 from flowhq.channel.web.settings import WebSettings
 from flowhq.clock import Clock, SystemClock
@@ -135,10 +136,11 @@ async def _open(
     )
     supervisor = Supervisor(desk, clock, config.supervisor)
     deps = _admin_deps(config, clock, database, supervisor, pulse, metrics)
-    server = AdminServer(create_app(deps), config.admin.host, config.admin.port)
+    tls = tls_context(config.admin)
+    server = AdminServer(create_app(deps), config.admin.host, config.admin.port, tls)
     await server.open()
     stack.push_async_callback(server.close)
-    log.info("listening", url=f"http://{config.admin.host}:{server.port}")
+    log.info("listening", url=server.url)
     stack.push_async_callback(supervisor.close)
     await supervisor.open()
     sweeper = Sweeper(url, database, clock, config.retention, metrics)
@@ -178,6 +180,8 @@ def _admin_deps(
         clock=clock,
         version=version("flowhq"),
         started_at=clock.now(),
+        audit=PostgresAudit(database),
+        credentials=PostgresCredentials(database),
         pulse=pulse,
         metrics=metrics,
         retention=config.retention,

@@ -870,6 +870,110 @@ BEGIN
 END
 $$;
 
+-- == The installation's own =======================================================================
+--
+-- No tenant's rows: no row-level security, and the application's role gets single rights.
+
+-- Who changed what through the API, from where, and what became of it. Written before the change
+-- (status NULL) and once more after it; then nobody changes it, and the application's role cannot
+-- delete it. It outlives the tenant that it speaks of, so no foreign key.
+CREATE TABLE audit_log (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    at timestamptz NOT NULL DEFAULT now(),
+    principal text NOT NULL,               -- 'user:asha', 'token:...'; '' is whoever came
+    address text NOT NULL,                 -- of the client, as the daemon could tell
+    request_id text NOT NULL,
+    method text NOT NULL,
+    route text NOT NULL,                   -- the route's name, not its address
+    about_tenant uuid,
+    target jsonb NOT NULL DEFAULT '{}',    -- further ids in the path, by their names there
+    status integer,                        -- of the answer; NULL: begun, the end is not known
+    changes jsonb NOT NULL DEFAULT '[]',   -- [{"field", "before", "after"}], without secrets
+    done_at timestamptz,
+    CONSTRAINT audit_log_pkey PRIMARY KEY (id),
+    CONSTRAINT audit_log_done_check CHECK ((status IS NULL) = (done_at IS NULL))
+);
+-- GET /admin/audit: all, or by tenant, principal or route; newest first.
+CREATE INDEX audit_log_at_idx ON audit_log (at, id);
+CREATE INDEX audit_log_tenant_idx ON audit_log (about_tenant, at, id)
+    WHERE about_tenant IS NOT NULL;
+CREATE INDEX audit_log_principal_idx ON audit_log (principal, at, id);
+CREATE INDEX audit_log_route_idx ON audit_log (route, at, id);
+
+CREATE FUNCTION keep_audit() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.status IS NOT NULL THEN
+        RAISE EXCEPTION 'an audit row is written once' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER audit_log_kept BEFORE UPDATE ON audit_log
+    FOR EACH ROW EXECUTE FUNCTION keep_audit();
+
+-- What an admin user may: each role all that the one before may (flowhq/admin/scopes.py).
+CREATE TYPE admin_role AS ENUM ('viewer', 'operator', 'admin');
+
+-- The people who sign in. 'admin' itself stands in the settings. Never deleted, so that no later
+-- user takes over a name in the audit: disabled_at is set instead.
+CREATE TABLE admin_users (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    name text NOT NULL,                    -- user name or e-mail address, lower case
+    password_hash text NOT NULL,           -- Argon2id
+    role admin_role NOT NULL,
+    disabled_at timestamptz,
+    created_by text NOT NULL,              -- the principal
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT admin_users_pkey PRIMARY KEY (id),
+    CONSTRAINT admin_users_name_key UNIQUE (name),
+    CONSTRAINT admin_users_name_check CHECK (name = lower(name) AND name NOT IN ('', 'admin')),
+    CONSTRAINT admin_users_password_hash_check CHECK (password_hash LIKE '$argon2id$%')
+);
+CREATE TRIGGER admin_users_updated BEFORE UPDATE ON admin_users
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+-- GET /admin/users, newest first.
+CREATE INDEX admin_users_created_at_idx ON admin_users (created_at, id);
+
+-- A browser that is signed in. The cookie's secret is not here, only its sum.
+CREATE TABLE admin_sessions (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    secret_sha256 bytea NOT NULL,
+    user_name text NOT NULL,               -- no foreign key: 'admin' has no row
+    mark bytea NOT NULL,                   -- of password and role then: others now, and it is over
+    address text NOT NULL,
+    user_agent text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    last_used_at timestamptz NOT NULL DEFAULT now(),   -- written once a minute at most
+    CONSTRAINT admin_sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT admin_sessions_secret_sha256_key UNIQUE (secret_sha256),
+    CONSTRAINT admin_sessions_secret_check CHECK (octet_length(secret_sha256) = 32)
+);
+-- Those of one user: listed, and ended with a new password.
+CREATE INDEX admin_sessions_user_idx ON admin_sessions (user_name);
+-- GET /admin/sessions, newest first.
+CREATE INDEX admin_sessions_created_at_idx ON admin_sessions (created_at, id);
+
+-- What programs sign in with: fhq_<id>_<secret>. Shown once; here is only the secret's sum.
+CREATE TABLE api_tokens (
+    id uuid NOT NULL,
+    name text NOT NULL,                    -- what it is for
+    secret_sha256 bytea NOT NULL,
+    scopes text[] NOT NULL,                -- flowhq.admin.scopes.Scope
+    reach uuid[],                          -- the only tenants; NULL: all
+    created_by text NOT NULL,              -- the principal
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,                -- NULL: never
+    last_used_at timestamptz,              -- written once a minute at most
+    revoked_at timestamptz,
+    CONSTRAINT api_tokens_pkey PRIMARY KEY (id),
+    CONSTRAINT api_tokens_scopes_check CHECK (cardinality(scopes) > 0),
+    CONSTRAINT api_tokens_secret_check CHECK (octet_length(secret_sha256) = 32)
+);
+-- GET /admin/tokens, newest first.
+CREATE INDEX api_tokens_created_at_idx ON api_tokens (created_at, id);
+
 -- == The second wall ==============================================================================
 --
 -- flowhq_app   what the daemon's pool acts as. It owns nothing and cannot pass row-level security.
@@ -902,6 +1006,15 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- The installation's own tables, each with just the rights that are used.
+GRANT SELECT, INSERT ON audit_log TO flowhq_app;
+GRANT UPDATE (status, changes, done_at) ON audit_log TO flowhq_app;
+GRANT SELECT, INSERT ON admin_users, api_tokens TO flowhq_app;
+GRANT UPDATE (password_hash, role, disabled_at, updated_at) ON admin_users TO flowhq_app;
+GRANT UPDATE (last_used_at, revoked_at) ON api_tokens TO flowhq_app;
+GRANT SELECT, INSERT, DELETE ON admin_sessions TO flowhq_app;
+GRANT UPDATE (last_used_at) ON admin_sessions TO flowhq_app;
 
 -- A partition is reached through its parent only: it has no policy and no grant of its own.
 ALTER TABLE message_logs_default ENABLE ROW LEVEL SECURITY;

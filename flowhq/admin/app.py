@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowhq.admin import (
     accounting,
+    audit,
     chats,
     health,
     logs,
@@ -17,16 +18,21 @@ from flowhq.admin import (
     metrics,
     pairing,
     retention,
+    sessions,
     tenants,
+    tokens,
+    users,
     workers,
 )
 from flowhq.admin.auth import Authenticator
 from flowhq.admin.inputs import BODY_MAX_BYTES, NoBody, NoQuery
-from flowhq.admin.middleware import AUTHENTICATOR, MIDDLEWARES, add_headers
+from flowhq.admin.limits import RequestLimits
+from flowhq.admin.middleware import LIMITS, MIDDLEWARES, PROXIES, add_headers
 from flowhq.admin.openapi import document
 from flowhq.admin.polling import CLOSING
 from flowhq.admin.ports import AdminDeps
-from flowhq.admin.routes import DEPS, AnyRoute, Call, Route, bind
+from flowhq.admin.proxies import Proxies
+from flowhq.admin.routes import AUTHENTICATOR, DEPS, AnyRoute, Call, Route, bind
 from flowhq.admin.scopes import Scope
 
 DESCRIPTION = web.AppKey("description", bytes)
@@ -57,6 +63,10 @@ ROUTES: Sequence[AnyRoute] = (
     *accounting.ROUTES,
     *metrics.ROUTES,
     *retention.ROUTES,
+    *users.ROUTES,
+    *sessions.ROUTES,
+    *tokens.ROUTES,
+    *audit.ROUTES,
     Route(
         "GET",
         "/openapi.json",
@@ -79,8 +89,10 @@ def create_app(deps: AdminDeps) -> web.Application:
     app[CLOSING] = asyncio.Event()
     app[metrics.GATHERING] = metrics.Gathering(deps)
     app[AUTHENTICATOR] = Authenticator(
-        deps.settings.password_hash.get_secret_value(), deps.settings.token_hashes, deps.clock
+        deps.settings.password_hash.get_secret_value(), deps.credentials, deps.clock
     )
+    app[PROXIES] = Proxies(deps.settings)
+    app[LIMITS] = RequestLimits(deps.settings, deps.clock)
     app[DESCRIPTION] = orjson.dumps(document(ROUTES, deps.version))
     app.on_response_prepare.append(add_headers)
     bind(app, ROUTES)

@@ -6,11 +6,13 @@ not come from another site (Sec-Fetch-Site, Origin), and a secret never travels 
 where proxies, histories and logs would keep it.
 """
 
+import hmac
 import re
 from ipaddress import ip_address
 
 from aiohttp import web
 
+from flowhq.admin.cookies import CSRF_HEADER, csrf_of, read_cookie
 from flowhq.admin.problems import (
     CROSS_SITE,
     SECRET_IN_URL,
@@ -18,7 +20,8 @@ from flowhq.admin.problems import (
     FieldError,
     ProblemError,
 )
-from flowhq.config import is_loopback
+from flowhq.admin.proxies import Client
+from flowhq.config import AdminSettings, is_loopback
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECURITY_HEADERS = {
@@ -36,33 +39,45 @@ _SECRET_KEY = re.compile(
 )
 
 
-def check_host(request: web.Request, configured: str) -> None:
-    """Refuses a request that does not name this machine: loopback, or the configured host."""
-    host = _host_of(request.headers.get("Host", ""))
-    if not (is_loopback(host) or host == configured.lower()):
+def check_host(client: Client, settings: AdminSettings) -> None:
+    """Refuses a request that does not name this machine: loopback, or a name of the settings."""
+    host = _host_of(client.host)
+    if not (is_loopback(host) or host in (settings.host.lower(), *settings.allowed_hosts)):
         raise ProblemError(
             WRONG_HOST,
             "The Host header names another machine.",
-            next_step="Use 127.0.0.1 or localhost; a reverse proxy must set Host to one of them.",
+            next_step="Use 127.0.0.1 or localhost, or add the name to [admin] allowed_hosts.",
         )
 
 
-def check_origin(request: web.Request) -> None:
+def check_origin(request: web.Request, client: Client) -> None:
     """Refuses a change that a browser sends on behalf of another site."""
     if request.method in SAFE_METHODS:
         return
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
-    own = f"{request.scheme}://{request.headers.get('Host', '')}"
-    if site is not None:
-        foreign = site not in ("same-origin", "none")
-    else:
-        foreign = origin is not None and origin.lower() != own.lower()
-    if foreign:
+    own = f"{client.scheme}://{client.host}"
+    from_elsewhere = site is not None and site not in ("same-origin", "none")
+    if from_elsewhere or (origin is not None and origin.lower() != own.lower()):
         raise ProblemError(
             CROSS_SITE,
             "The request comes from a page of another site.",
             next_step="Call the API from a program, or from a page that it serves itself.",
+        )
+
+
+def check_csrf(request: web.Request) -> None:
+    """Refuses a change by cookie without the session's own token: a browser adds the cookie to
+    whatever page makes it send something, and only a page of ours knows the token."""
+    if request.method in SAFE_METHODS:
+        return
+    expected = csrf_of(read_cookie(request) or "")
+    given = request.headers.get(CSRF_HEADER, "").encode("utf-8", "surrogateescape")
+    if not hmac.compare_digest(given, expected.encode()):
+        raise ProblemError(
+            CROSS_SITE,
+            f"A change by a browser's session needs the header {CSRF_HEADER}.",
+            next_step="Send the csrf_token that GET /admin/session answers.",
         )
 
 

@@ -14,14 +14,26 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from flowhq.admin import guard, problems
-from flowhq.admin.auth import Authenticator
+from flowhq.admin.auth import Sent
+from flowhq.admin.cookies import read_cookie
 from flowhq.admin.inputs import read_tenant_id
-from flowhq.admin.routes import DEPS, PRINCIPAL, TENANT_PATH, AnyRoute, find_route
+from flowhq.admin.limits import RequestLimits
+from flowhq.admin.proxies import CLIENT, Proxies, client_of
+from flowhq.admin.routes import (
+    AUTHENTICATOR,
+    DEPS,
+    PRINCIPAL,
+    REQUEST_ID,
+    SESSION,
+    TENANT_PATH,
+    AnyRoute,
+    find_route,
+)
 from flowhq.admin.scopes import Principal
 from flowhq.errors import FlowHQError, NotFoundError
 
-AUTHENTICATOR = web.AppKey("authenticator", Authenticator)
-REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+PROXIES = web.AppKey("proxies", Proxies)
+LIMITS = web.AppKey("limits", RequestLimits)
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -75,8 +87,10 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def keep_out(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses what a foreign web page could send, and secrets in the address."""
-    guard.check_host(request, request.app[DEPS].settings.host)
-    guard.check_origin(request)
+    client = request.app[PROXIES].find_client(request)
+    request[CLIENT] = client
+    guard.check_host(client, request.app[DEPS].settings)
+    guard.check_origin(request, client)
     guard.check_secret_in_url(request)
     return await handler(request)
 
@@ -86,12 +100,21 @@ async def sign_in(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Lets only those in who may; unknown addresses are told apart only to them."""
     route = find_route(request)
     if route is None or not route.public:
-        principal = await request.app[AUTHENTICATOR].admit(
-            request.headers.get("Authorization"), request.remote or ""
+        admitted = await request.app[AUTHENTICATOR].admit(
+            Sent(
+                authorization=request.headers.get("Authorization"),
+                cookie=read_cookie(request),
+                address=client_of(request).address,
+                by_script=request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate",
+            )
         )
-        request[PRINCIPAL] = principal
+        request[PRINCIPAL] = admitted.principal
+        request.app[LIMITS].admit(admitted.principal.name)
+        if admitted.session is not None:
+            request[SESSION] = admitted.session
+            guard.check_csrf(request)
         if route is not None:
-            _require(principal, route, request)
+            _require(admitted.principal, route, request)
     return await handler(request)
 
 

@@ -8,13 +8,19 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from flowhq.admin import problems
+from flowhq.admin.cookies import COOKIE
 from flowhq.admin.inputs import NoBody, NoQuery
 from flowhq.admin.problems import Kind
 from flowhq.admin.routes import TENANT_PATH, AnyRoute
 
 _REF = "#/components/schemas/{model}"
 _GATES = (problems.BAD_REQUEST, problems.SECRET_IN_URL, problems.WRONG_HOST, problems.INTERNAL)
-_SIGNED_IN = (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.TOO_MANY_ATTEMPTS)
+_SIGNED_IN = (
+    problems.UNAUTHORIZED,
+    problems.FORBIDDEN,
+    problems.TOO_MANY_ATTEMPTS,
+    problems.TOO_MANY_REQUESTS,
+)
 _WITH_BODY = (problems.REQUEST_TIMEOUT, problems.TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE)
 
 _PROBLEM_SCHEMA: dict[str, Any] = {
@@ -57,6 +63,7 @@ def document(routes: Sequence[AnyRoute], version: str) -> dict[str, Any]:
             "securitySchemes": {
                 "password": {"type": "http", "scheme": "basic"},
                 "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
             },
         },
     }
@@ -89,7 +96,7 @@ def _operation(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> dict[s
         "parameters": _parameters(route, names, schemas),
         "responses": _responses(route, names),
         "description": f"Needs the scope `{route.needs}`." if route.needs else "Open to all.",
-        "security": [] if route.public else [{"password": []}, {"token": []}],
+        "security": [] if route.public else [{"password": []}, {"token": []}, {"session": []}],
     }
     if route.body is not NoBody:
         schema = _ref(names[route.body, "validation"])

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
+from flowhq.admin.credentials import Credentials
+from flowhq.admin.recording import AuditBook
 from flowhq.clock import Clock
 from flowhq.config import AdminSettings, RetentionSettings
 from flowhq.db.accounting import Books
@@ -171,6 +173,8 @@ class AdminDeps:
     clock: Clock
     version: str
     started_at: datetime
+    audit: AuditBook
+    credentials: Credentials
     pulse: Pulse = field(default_factory=Pulse)
     metrics: Metrics = field(default_factory=Metrics)
     retention: RetentionSettings = field(default_factory=RetentionSettings)

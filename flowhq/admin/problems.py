@@ -57,6 +57,7 @@ TOO_LARGE = Kind("too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind("unsupported-media-type", 415, "The body is not JSON")
 WRONG_HOST = Kind("wrong-host", 421, "The API does not answer under this name")
 TOO_MANY_ATTEMPTS = Kind("too-many-attempts", 429, "Too many attempts to sign in")
+TOO_MANY_REQUESTS = Kind("too-many-requests", 429, "Too many requests with these credentials")
 INTERNAL = Kind("internal", 500, "Something went wrong inside")
 MISCONFIGURED = Kind("misconfigured", 503, "Something outside must be set right first")
 UNAVAILABLE = Kind("unavailable", 503, "The database cannot be reached")
@@ -78,6 +79,7 @@ KINDS = (
     UNSUPPORTED_MEDIA_TYPE,
     WRONG_HOST,
     TOO_MANY_ATTEMPTS,
+    TOO_MANY_REQUESTS,
     INTERNAL,
     MISCONFIGURED,
     UNAVAILABLE,

@@ -6,17 +6,23 @@ document (openapi.py). An area module exports ``ROUTES``; app.py joins them.
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel
 
+from flowhq.admin.auth import Authenticator
 from flowhq.admin.inputs import Input, Query, read_body, read_query, read_tenant_id
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.problems import Kind
+from flowhq.admin.proxies import client_of
+from flowhq.admin.recording import Trace, record_change, record_success, target_of
 from flowhq.admin.scopes import Principal, Scope
+from flowhq.db.adminsessions import AdminSession
+from flowhq.db.audit import NewEntry
 from flowhq.model import TenantId
 
 BodyT = TypeVar("BodyT", bound=Input)
@@ -26,6 +32,9 @@ PLACEHOLDER = re.compile(r"{(\w+)}")
 
 DEPS = web.AppKey("deps", AdminDeps)
 PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)
+SESSION: web.RequestKey[AdminSession] = web.RequestKey("session", AdminSession)
+AUTHENTICATOR = web.AppKey("authenticator", Authenticator)
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,20 @@ class Call(Generic[BodyT, QueryT]):
     query: QueryT
     path_tenant: TenantId | None
     signed_in: Principal | None = None
+    trace: Trace = field(default_factory=Trace)
+
+    def changed(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Enters the fields that differ into the audit; empty stands for what did not exist."""
+        self.trace.add(before, after)
+
+    def acts_as(self, name: str) -> None:
+        """Who it turned out to be, for the audit of a route that is open to all."""
+        self.trace.principal = name
+
+    @property
+    def address(self) -> str:
+        """Where the request comes from, for slowing down and for the audit."""
+        return client_of(self.request).address
 
     @property
     def principal(self) -> Principal:
@@ -62,7 +85,8 @@ class Route(Generic[BodyT, QueryT]):
     same answer; ``problems`` are those beside the ones that come from the route's shape;
     ``needs`` is the scope that a credential must have, None for whoever comes; ``fleet_wide`` is of
     a route without a tenant in its path that answers about all tenants: credentials that reach only
-    some are refused, unless the handler looks at ``Call.principal``."""
+    some are refused, unless the handler looks at ``Call.principal``; ``audited`` is looked at for
+    methods that change things: False for those that do not after all."""
 
     method: str
     path: str
@@ -78,6 +102,7 @@ class Route(Generic[BodyT, QueryT]):
     media: Sequence[str] = ("application/json",)
     also: Sequence[HTTPStatus] = ()
     fleet_wide: bool = True
+    audited: bool = True
 
     @property
     def public(self) -> bool:
@@ -131,9 +156,29 @@ def _handler(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamRes
             body=await read_body(request, route.body),
             signed_in=request.get(PRINCIPAL),
         )
-        result = await route.handler(call)
-        if isinstance(result, web.Response):
-            return result
-        return reply(result, route.status)
+        if not route.audited or route.method in ("GET", "HEAD"):
+            return await _perform(route, call)
+        book, work = call.deps.audit, partial(_perform, route, call)
+        make_entry = partial(_entry, route, call)
+        if call.signed_in is None:
+            return await record_success(book, make_entry, call.trace, work)
+        return await record_change(book, make_entry(call.signed_in.name), call.trace, work)
 
     return handle
+
+
+async def _perform(route: AnyRoute, call: Call[Any, Any]) -> web.StreamResponse:
+    result = await route.handler(call)
+    return result if isinstance(result, web.Response) else reply(result, route.status)
+
+
+def _entry(route: AnyRoute, call: Call[Any, Any], principal: str) -> NewEntry:
+    return NewEntry(
+        principal=principal,
+        address=call.address,
+        request_id=call.request[REQUEST_ID],
+        method=route.method,
+        route=route.name,
+        tenant_id=call.path_tenant,
+        target=target_of(call.request.match_info),
+    )

@@ -1,12 +1,13 @@
 """The API's store on PostgreSQL: the database's functions, gathered under one object."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from flowhq.db import (
     accounting,
+    audit,
     chats,
     deadletters,
     figures,
@@ -106,3 +107,26 @@ class PostgresStore:
 
     def pool(self) -> PoolFigures:
         return self._database.figures()
+
+
+class PostgresAudit:
+    """`recording.AuditBook` on an open database, which it does not own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, entry: audit.NewEntry) -> UUID:
+        return await audit.begin(self._database, entry)
+
+    async def end(self, entry_id: UUID, *, status: int, changes: Sequence[audit.Change]) -> None:
+        await audit.end(self._database, entry_id, status=status, changes=changes)
+
+    async def write(
+        self, entry: audit.NewEntry, *, status: int, changes: Sequence[audit.Change]
+    ) -> None:
+        await audit.write(self._database, entry, status=status, changes=changes)
+
+    async def list_entries(
+        self, wanted: audit.EntryFilter, *, limit: int, before: str | None
+    ) -> audit.EntryPage:
+        return await audit.list_entries(self._database, wanted, limit=limit, before=before)

@@ -213,6 +213,13 @@ def _config_view(row: TenantRow) -> ConfigView | None:
     )
 
 
+def _set_by_people(row: TenantRow) -> dict[str, Any]:
+    """What an admin sets, by the API's names, for the audit."""
+    config = _config_view(row)
+    shown = {} if config is None else config.model_dump(mode="json")
+    return {"name": row.name, "phone_number": row.phone_number} | shown
+
+
 # -- handlers --------------------------------------------------------------------------------------
 
 
@@ -231,6 +238,7 @@ async def create_tenant(call: Call[CreateTenant, NoQuery]) -> web.Response:
             retention=_own_days(body.retention),
         )
     )
+    call.changed({}, _set_by_people(row) | {"id": str(row.tenant_id)})
     view = tenant_view(row, call.deps.fleet.snapshot(row.tenant_id))
     location = {"Location": f"/admin/tenants/{row.tenant_id}"}
     return reply(view, HTTPStatus.CREATED, location)
@@ -257,20 +265,22 @@ async def change_tenant(call: Call[ChangeTenant, NoQuery]) -> TenantView:
     changes = {RENAMED.get(name, name): value for name, value in given.items()}
     if "retention" in changes:
         changes["retention"] = _own_days(call.body.retention)
-    if not changes:
-        row = await call.deps.store.fetch_tenant(call.tenant_id)
-    else:
+    row = await call.deps.store.fetch_tenant(call.tenant_id)
+    if changes:
+        before = _set_by_people(row)
         row = await call.deps.store.update_tenant(call.tenant_id, changes)
+        call.changed(before, _set_by_people(row))
         await call.deps.fleet.reload(call.tenant_id)
     return tenant_view(row, call.deps.fleet.snapshot(call.tenant_id))
 
 
 async def delete_tenant(call: Call[NoBody, NoQuery]) -> web.Response:
     """Profile first, rows last: what fails half-way can be asked for again."""
-    await call.deps.store.fetch_tenant(call.tenant_id)
+    row = await call.deps.store.fetch_tenant(call.tenant_id)
     await call.deps.fleet.forget(
         call.tenant_id, partial(call.deps.store.delete_tenant, call.tenant_id)
     )
+    call.changed({"name": row.name}, {})
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 

@@ -1,20 +1,17 @@
-"""How often a tenant answers: token buckets on a monotonic clock, and the verdict per reply.
+"""How often a tenant answers: token buckets, and the verdict per reply.
 
 Two limits, both of the original: the tenant's protects its number from looking like a spammer,
 the contact's protects the tenant from one chatty customer (or another bot). The tenant's delays a
 reply, the contact's refuses it. Nothing here waits: a verdict says how long the sender must.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cachetools import TTLCache
 
+from flowhq.bucket import TINY, Monotonic, TokenBucket
 from flowhq.model import ChatKey
-
-Monotonic = Callable[[], float]
-"""Seconds that never run backwards: ``clock.monotonic``."""
 
 TENANT_REPLIES = 10
 """Replies of a tenant in a burst and per ``TENANT_PERIOD_S``: the original's 10 a minute. Higher
@@ -30,67 +27,6 @@ CONTACTS_MAX = 10_000
 RECOVERED_SHARE = 0.25
 """Part of a contact's bucket that must be back before its episode is over. With a single token
 the "slow down" notice would come again at every refill, to the very contact it should calm."""
-TINY = 1e-9
-"""Tokens this near to whole are whole: sums of floating point refills fall short by less."""
-
-
-class TokenBucket:
-    """At most ``capacity`` at once and ``refill_per_s`` in the long run, in order of asking.
-
-    A reservation may take the level below zero; until it is paid back nobody gets a token at
-    once, so a later request never overtakes an earlier one.
-    """
-
-    def __init__(self, *, capacity: float, refill_per_s: float, monotonic: Monotonic) -> None:
-        if capacity < 1 or refill_per_s <= 0:
-            raise ValueError("a bucket holds at least one token and refills")
-        self._capacity = float(capacity)
-        self._refill_per_s = float(refill_per_s)
-        self._monotonic = monotonic
-        self._level = float(capacity)
-        self._counted_at = monotonic()
-
-    def peek(self) -> float:
-        """Tokens there now; negative while reserved ones are still owed. Takes nothing."""
-        elapsed_s = max(0.0, self._monotonic() - self._counted_at)
-        return min(self._capacity, self._level + elapsed_s * self._refill_per_s)
-
-    def try_acquire(self) -> bool:
-        """Take a token if one is there now; False changes nothing."""
-        if self.wait_for() > 0:
-            return False
-        self._take()
-        return True
-
-    def wait_for(self) -> float:
-        """Seconds until a token could be had, were it asked for now; 0.0 is at once."""
-        missing = 1.0 - self.peek()
-        return 0.0 if missing <= TINY else missing / self._refill_per_s
-
-    def reserve(self, *, max_wait_s: float = float("inf")) -> float | None:
-        """Take the next token, now or to come: seconds until it may be used.
-
-        None when that would be more than ``max_wait_s``; then nothing is taken.
-        """
-        wait_s = self.wait_for()
-        if wait_s > max_wait_s:
-            return None
-        self._take()
-        return wait_s
-
-    def resize(self, *, capacity: float, refill_per_s: float) -> None:
-        """New limits from now on; what was used under the old ones stays used."""
-        if capacity < 1 or refill_per_s <= 0:
-            raise ValueError("a bucket holds at least one token and refills")
-        level = self.peek()
-        used = self._capacity - level
-        self._capacity, self._refill_per_s = float(capacity), float(refill_per_s)
-        self._level = self._capacity - used
-        self._counted_at = self._monotonic()
-
-    def _take(self) -> None:
-        self._level = self.peek() - 1.0
-        self._counted_at = self._monotonic()
 
 
 class Admission(StrEnum):

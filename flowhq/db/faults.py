@@ -29,6 +29,7 @@ TAKEN_FIELDS = {
     "contacts_lid_key": "lid",
     "contacts_bsuid_key": "bsuid",
     "conversations_chat_key_key": "chat_key",
+    "admin_users_name_key": "name",
     "outbox_cause_part_key": "cause",
     "outbox_client_id_key": "client_id",
 }

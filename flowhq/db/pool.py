@@ -1,7 +1,8 @@
 """The way to PostgreSQL: a pool whose connections act as the application's role.
 
-The only doors are ``tenant()`` (one tenant's rows) and ``ops()`` (the cross-tenant views). A
-connection outside of both sees no row: row-level security fails closed.
+The only doors are ``tenant()`` (one tenant's rows), ``ops()`` (the cross-tenant views) and
+``installation()`` (what is no tenant's). Outside of ``tenant()`` no tenant's row is seen: row-level
+security fails closed.
 """
 
 import asyncio
@@ -153,6 +154,13 @@ class Database:
     async def ops(self) -> AsyncIterator[Tx]:
         """A read-only transaction that sees the ops views of all tenants, and nothing else."""
         async with self._transaction(BEGIN_OPS) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def installation(self) -> AsyncIterator[Tx]:
+        """A transaction on the installation's own tables (users, tokens, the audit); it sees no
+        tenant's row. Committed and rolled back as ``tenant()``."""
+        async with self._transaction("BEGIN") as tx:
             yield tx
 
     async def ping(self) -> None:

@@ -1,13 +1,14 @@
 """A store and a fleet in memory, for tests of the API alone; and what drives the API."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from flowhq.db.accounting import Account, Books
+from flowhq.db.audit import Change, EntryFilter, EntryPage, EntryRow, NewEntry
 from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.deadletters import DeadPage
 from flowhq.db.figures import Depth, Stock, StoredState
@@ -210,6 +211,39 @@ def _page(
     start = int(place or 0)
     end = start + limit
     return rows[start:end], str(end) if end < len(rows) else None
+
+
+class FakeAudit:
+    """Entries in the order of their beginning; ``failure`` is raised by every call while set."""
+
+    def __init__(self) -> None:
+        self.entries: dict[UUID, EntryRow] = {}
+        self.failure: BaseException | None = None
+
+    async def begin(self, entry: NewEntry) -> UUID:
+        return self._keep(entry, None, ())
+
+    async def end(self, entry_id: UUID, *, status: int, changes: Sequence[Change]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        row = self.entries[entry_id]
+        self.entries[entry_id] = replace(row, status=status, changes=changes, done_at=row.at)
+
+    async def write(self, entry: NewEntry, *, status: int, changes: Sequence[Change]) -> None:
+        self._keep(entry, status, changes)
+
+    async def list_entries(
+        self, wanted: EntryFilter, *, limit: int, before: str | None
+    ) -> EntryPage:
+        return EntryPage(*_page(list(self.entries.values())[::-1], limit, before, "before"))
+
+    def _keep(self, entry: NewEntry, status: int | None, changes: Sequence[Change]) -> UUID:
+        if self.failure is not None:
+            raise self.failure
+        entry_id, now = uuid4(), datetime.now(UTC)
+        done_at = None if status is None else now
+        self.entries[entry_id] = EntryRow(entry_id, now, entry, status, changes, done_at)
+        return entry_id
 
 
 class FakeFleet:

@@ -1,20 +1,30 @@
 """Commands as processes, with the database they speak to."""
 
+import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from flowhq.admin.cookies import digest
+from flowhq.admin.identities import parse_token
+from flowhq.db import audit, tokens, users
+from flowhq.db.embedded import EmbeddedPostgres
+from flowhq.db.pool import Database
 from flowhq.errors import ExitCode
+from flowhq.password import verify_password
 
 
-def daemon(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def daemon(
+    folder: Path, *arguments: str, typed: str = "", **settings: str
+) -> subprocess.CompletedProcess[str]:
     """Runs one command in an empty folder, with these settings alone."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FLOWHQ_")}
     return subprocess.run(
         [sys.executable, "-m", "flowhq", *arguments],
         cwd=folder,
         env=environ | settings,
+        input=typed,
         capture_output=True,
         text=True,
         timeout=100,
@@ -52,3 +62,32 @@ def test_the_doctor_says_every_failure_and_fails(tmp_path: Path) -> None:
     failed = [line.split(":")[0] for line in done.stdout.splitlines() if line.startswith("FAIL")]
     assert failed == ["FAIL  Chromium", "FAIL  database"]
     assert "Traceback" not in done.stderr
+
+
+async def test_users_and_tokens_are_made_whether_the_daemon_runs_or_not(tmp_path: Path) -> None:
+    made = daemon(tmp_path, "create-admin", "Asha@Duka.example", typed="nywila-ndefu-sana\n")
+    assert made.returncode == ExitCode.OK, made.stderr
+    assert "asha@duka.example" in made.stdout
+    assert not (tmp_path / "var/postgres/data/postmaster.pid").exists()
+    async with EmbeddedPostgres(tmp_path / "var/postgres") as server:
+        command = ("create-token", "report", "--scope", "status:read", "--days", "7")
+        made = await asyncio.to_thread(daemon, tmp_path, *command)
+        assert made.returncode == ExitCode.OK, made.stderr
+        parts = parse_token(made.stdout.strip())
+        assert parts is not None
+        again = ("create-admin", "ASHA@duka.example", "--role", "viewer")
+        refused = await asyncio.to_thread(daemon, tmp_path, *again, typed="nywila-ndefu-sana\n")
+        assert (refused.returncode, refused.stdout) == (ExitCode.FAILURE, "")
+        assert "name is taken" in refused.stderr
+        async with Database(server.dsn(), min_size=1) as database:
+            user = await users.find_user(database, "asha@duka.example")
+            token = await tokens.find_token(database, parts.token_id)
+            entries = (await audit.list_entries(database, audit.EntryFilter(), limit=9)).rows
+    assert user is not None
+    assert (user.role, user.created_by[:4]) == ("admin", "cli:")
+    assert verify_password(user.password_hash, b"nywila-ndefu-sana")
+    assert token is not None
+    assert (list(token.scopes), token.tenants) == (["status:read"], None)
+    assert token.secret_sha256 == digest(parts.secret)
+    assert [row.entry.route for row in entries] == ["create_token", "create_user"]
+    assert parts.secret not in str(entries)

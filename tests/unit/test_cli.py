@@ -112,6 +112,49 @@ def test_a_weak_or_broken_password_is_refused(
     assert "password" in shown.err
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["create-admin", "asha"], "password"),
+        (["create-admin", "a b"], "user name"),
+        (["create-admin", "ADMIN"], "stands in the settings"),
+        (["create-token", "report", "--scope", "everything"], "tenants:read"),
+        (["create-token", "report", "--scope", "portal"], "no scope portal"),
+        (["create-token", "report", "--scope", "status:read", "--days", "0"], "1 to 3650 days"),
+        (["create-token", " ", "--scope", "status:read"], "name"),
+    ],
+)
+def test_what_cannot_be_a_user_or_a_token_is_refused_before_the_database_is_touched(
+    command: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    type_in(monkeypatch, b"short\n" if command[1] == "asha" else b"nywila-ndefu-sana\n")
+    assert cli.execute(command) == ExitCode.FAILURE
+    shown = capsys.readouterr()
+    assert told in shown.err
+    assert shown.out == ""
+    assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["create-admin", "asha", "the-password"],
+        ["create-admin", "asha", "--password", "x"],
+        ["create-admin", "asha", "--role", "owner"],
+        ["create-token", "report"],
+        ["create-token", "report", "--scope", "status:read", "--tenant", "7"],
+    ],
+)
+def test_a_password_is_never_an_argument_and_a_token_has_scopes(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        cli.execute(arguments)
+    assert raised.value.code == ExitCode.USAGE
+
+
 def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> str:
         raise KeyboardInterrupt

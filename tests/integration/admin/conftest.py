@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -13,19 +14,26 @@ from argon2 import PasswordHasher
 from pydantic import SecretStr
 
 from flowhq.admin.app import create_app
+from flowhq.admin.cookies import digest
+from flowhq.admin.credentials import Credentials
+from flowhq.admin.identities import token_text
 from flowhq.admin.ports import AdminDeps, Store
-from flowhq.admin.server import AdminServer
+from flowhq.admin.recording import AuditBook
+from flowhq.admin.scopes import ROLE_SCOPES, Role
+from flowhq.admin.server import AdminServer, tls_context
 from flowhq.clock import SystemClock
 from flowhq.config import AdminSettings
-from tests.fakes.admin import FakeFleet, FakeStore
+from flowhq.db.tokens import NewToken
+from tests.fakes.admin import FakeAudit, FakeFleet, FakeStore
+from tests.fakes.credentials import FakeCredentials
 from tests.pg import database, pg_home, pg_server, postgres_url
 
 __all__ = ["database", "pg_home", "pg_server", "postgres_url"]
 
 PASSWORD = "karibu-sana-2026"
-TOKEN = "fhq_a_token_of_the_tests"
-# sha256 of TOKEN: the API's settings know tokens by it.
-TOKEN_HASH = "21fb9eb00a75b5c43ce4476b9520a6167b6d1b5562f17c4484cbbe3a86aaa0ab"
+TOKEN_ID = UUID("5d1f7c0e-52a5-4d6e-9f53-0d2f6c1f3f7a")
+TOKEN_SECRET = "kf83Jd0-a_Qz71mPw94LrTt5Yb2NcVx6Sg0HuEoIi1K"
+TOKEN = token_text(TOKEN_ID, TOKEN_SECRET)
 
 
 class QuickClock(SystemClock):
@@ -81,6 +89,14 @@ class Api:
             body = await response.json(content_type=None) if is_json and raw else None
             return Answer(response.status, response.headers, raw, body)
 
+    async def anonymous(self, method: str, path: str, **options: Any) -> Answer:
+        """Without the password; what else is sent stands in ``options``."""
+        given = options.pop("headers", {})
+        async with self.session.request(method, self.base + path, headers=given, **options) as got:
+            raw = await got.read()
+            body = await got.json(content_type=None) if raw else None
+            return Answer(got.status, got.headers, raw, body)
+
     async def create(self, phone: str = "+255712345678", **fields: Any) -> str:
         body = {"name": "Mama Asha", "phone_number": phone} | fields
         answer = await self.call("POST", "/admin/tenants", json=body)
@@ -105,6 +121,20 @@ def fleet() -> FakeFleet:
 
 
 @pytest.fixture
+def audit() -> AuditBook:
+    return FakeAudit()
+
+
+@pytest.fixture
+async def credentials() -> Credentials:
+    """Knows TOKEN, which may all that an admin may."""
+    fake = FakeCredentials()
+    scopes = [scope.value for scope in ROLE_SCOPES[Role.ADMIN]]
+    await fake.create_token(NewToken(TOKEN_ID, "tests", digest(TOKEN_SECRET), scopes, None, "test"))
+    return fake
+
+
+@pytest.fixture
 def clock() -> QuickClock:
     return QuickClock()
 
@@ -116,16 +146,20 @@ def deps_folders() -> dict[str, Path]:
 
 
 @pytest.fixture
+def settings(password_hash: str) -> AdminSettings:
+    return AdminSettings(port=0, password_hash=SecretStr(password_hash))
+
+
+@pytest.fixture
 async def server(
     store: Store,
     fleet: FakeFleet,
+    audit: AuditBook,
+    credentials: Credentials,
     clock: QuickClock,
-    password_hash: str,
+    settings: AdminSettings,
     deps_folders: dict[str, Path],
 ) -> AsyncIterator[AdminServer]:
-    settings = AdminSettings(
-        port=0, password_hash=SecretStr(password_hash), token_hashes=(TOKEN_HASH,)
-    )
     deps = AdminDeps(
         store=store,
         fleet=fleet,
@@ -134,8 +168,10 @@ async def server(
         version="0.0.test",
         started_at=datetime.now(UTC),
         folders=deps_folders,
+        audit=audit,
+        credentials=credentials,
     )
-    server = AdminServer(create_app(deps), settings.host, settings.port)
+    server = AdminServer(create_app(deps), settings.host, settings.port, tls_context(settings))
     await server.open()
     yield server
     await server.close()

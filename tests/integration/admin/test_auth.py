@@ -9,15 +9,18 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from flowhq.admin import auth
+from flowhq.admin import auth, passwords, throttle
 from flowhq.admin.app import ROUTES, create_app
-from flowhq.admin.auth import Authenticator
+from flowhq.admin.auth import Authenticator, Sent
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.problems import ProblemError
 from flowhq.clock import SystemClock
 from flowhq.config import AdminSettings
+from flowhq.db.users import NewUser, UserChanges
 from flowhq.errors import MisconfiguredError
-from tests.fakes.admin import FakeFleet, FakeStore
+from flowhq.password import NOBODYS_HASH, verify_password
+from tests.fakes.admin import FakeAudit, FakeFleet, FakeStore
+from tests.fakes.credentials import FakeCredentials
 from tests.integration.admin.conftest import PASSWORD, TOKEN, Api, QuickClock, basic
 
 NOBODY = {"Authorization": ""}
@@ -35,6 +38,8 @@ WRONG = [
     basic(""),
     basic(PASSWORD + "\0"),
     basic(PASSWORD.upper()),
+    basic(PASSWORD, user="anybody"),
+    basic(PASSWORD, user=""),
     basic(TOKEN),
     f"Bearer {PASSWORD}",
     "Basic " + "A" * 6000,
@@ -49,12 +54,21 @@ async def test_wrong_credentials_are_refused(api: Api, store: FakeStore, header:
 
 
 @pytest.mark.parametrize(
-    "header", [basic(PASSWORD), basic(PASSWORD, user="anybody"), f"Bearer {TOKEN}"]
+    "header", [basic(PASSWORD), basic(PASSWORD, user="Admin"), f"Bearer {TOKEN}"]
 )
 async def test_the_password_and_the_token_are_let_in(api: Api, header: str) -> None:
     for _ in range(2):
         answer = await api.call("GET", "/admin/tenants", headers={"Authorization": header})
         assert answer.status == 200
+
+
+async def test_a_page_is_refused_without_the_browser_asking_for_a_password(api: Api) -> None:
+    for mode, asks in (("navigate", True), ("cors", False), ("same-origin", False)):
+        for given in (NOBODY, {"Authorization": basic("wrong")}):
+            headers = given | {"Sec-Fetch-Mode": mode, "Sec-Fetch-Site": "same-origin"}
+            answer = await api.call("GET", "/admin/tenants", headers=headers)
+            assert answer.status == 401
+            assert ("Basic" in answer.headers["WWW-Authenticate"]) is asks, mode
 
 
 async def test_no_route_but_health_answers_without_credentials(
@@ -65,7 +79,8 @@ async def test_no_route_but_health_answers_without_credentials(
         for route in ROUTES:
             path = route.path.replace("{tenant_id}", tenant_id)
             async with session.request(route.method, api.base + path) as response:
-                expected = 200 if route.public else 401
+                # Signing in is open to all, and wants a body.
+                expected = {"log_in": 415}.get(route.name, 200 if route.public else 401)
                 assert response.status == expected, route.path
         for path in ("/", "/admin/nothing"):
             async with session.get(api.base + path) as response:
@@ -74,24 +89,73 @@ async def test_no_route_but_health_answers_without_credentials(
         "/health",
         "/health/live",
         "/health/ready",
+        "/admin/session",
     ]
     assert fleet.calls == []
     assert len(store.tenants) == 1
 
 
-async def test_a_right_password_is_verified_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    verified = []
-    original = auth.Authenticator._verify  # noqa: SLF001
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hash that each verification was done with, in order."""
+    hashes: list[str] = []
 
-    def counting(self: Authenticator, password: bytes) -> bool:
-        verified.append(password)
-        return original(self, password)
+    def counting(stored: str, password: bytes) -> bool:
+        hashes.append(stored)
+        return verify_password(stored, password)
 
-    monkeypatch.setattr(auth.Authenticator, "_verify", counting)
+    monkeypatch.setattr("flowhq.admin.passwords.verify_password", counting)
+    return hashes
+
+
+async def test_a_right_password_is_verified_once(api: Api, verified: list[str]) -> None:
     answers = await asyncio.gather(*(api.call("GET", "/admin/tenants") for _ in range(30)))
     assert {answer.status for answer in answers} == {200}
     # Two may start before the first is done; nobody after them.
-    assert len(verified) <= auth.VERIFICATIONS_AT_ONCE
+    assert len(verified) <= passwords.AT_ONCE
+
+
+async def test_unknown_and_disabled_users_cost_one_verification_like_known_ones(
+    api: Api, verified: list[str], credentials: FakeCredentials, password_hash: str
+) -> None:
+    for name in ("asha", "juma"):
+        await credentials.create_user(NewUser(name, password_hash, "viewer", "test"))
+    juma = next(user for user in credentials.users.values() if user.name == "juma")
+    await credentials.update_user(juma.user_id, UserChanges(disabled=True))
+    answers = []
+    for name, password in (
+        ("asha", "wrong"),
+        ("admin", "wrong"),
+        ("nobody", "wrong"),
+        ("not a name\0", "wrong"),
+        ("juma", PASSWORD),
+    ):
+        headers = {"Authorization": basic(password, user=name)}
+        answer = await api.call("GET", "/admin/tenants", headers=headers)
+        answers.append((answer.status, answer.body["detail"], answer.body["next_step"]))
+    assert len(set(answers)) == 1
+    assert answers[0][0] == 401
+    assert verified == [password_hash, password_hash, *[NOBODYS_HASH] * 3]
+
+
+async def test_nobodys_password_is_never_right(clock: QuickClock) -> None:
+    checked = passwords.Passwords(clock)
+    assert not await checked.verify(None, b"")
+    assert not checked.remembers(NOBODYS_HASH, b"")
+
+
+async def test_guesses_are_slowed_by_the_name_too_wherever_they_come_from(
+    clock: QuickClock, credentials: FakeCredentials, password_hash: str
+) -> None:
+    authenticator = Authenticator(password_hash, credentials, clock)
+    for number in range(4):
+        with pytest.raises(ProblemError):
+            await authenticator.log_in("asha", f"guess {number}", f"192.0.2.{number}")
+    with pytest.raises(ProblemError):
+        await authenticator.log_in("juma", "guess", "192.0.2.77")
+    assert clock.waits == [0.25, 0.5, 1.0, 2.0, 0.25]
+    await authenticator.log_in("admin", PASSWORD, "192.0.2.1")
+    assert len(clock.waits) == 5
 
 
 async def test_wrong_guesses_wait_longer_each_time_and_the_right_one_never(
@@ -112,28 +176,34 @@ async def test_many_different_guesses_at_once_are_refused_unread(password_hash: 
         async def sleep(self, seconds: float) -> None:
             await gate.wait()
 
-    authenticator = Authenticator(password_hash, (), HeldClock())
+    authenticator = Authenticator(password_hash, FakeCredentials(), HeldClock())
     guesses = [
-        asyncio.create_task(authenticator.admit(basic(f"guess {number}"), "127.0.0.1"))
-        for number in range(auth.MAX_TRYING)
+        asyncio.create_task(authenticator.admit(_sent(f"guess {number}", "127.0.0.1")))
+        for number in range(throttle.MAX_TRYING)
     ]
     await asyncio.sleep(0)
     with pytest.raises(ProblemError) as refused:
-        await authenticator.admit(basic("one more"), "127.0.0.1")
+        await authenticator.admit(_sent("one more", "127.0.0.1"))
     assert refused.value.kind.status == 429
     assert int(refused.value.headers["Retry-After"]) > 0
-    await authenticator.admit(basic(PASSWORD), "127.0.0.2")
+    await authenticator.admit(_sent(PASSWORD, "127.0.0.2"))
     gate.set()
     results = await asyncio.gather(*guesses, return_exceptions=True)
     assert [r.kind.status for r in results if isinstance(r, ProblemError)] == [401] * 8
-    await authenticator.admit(basic(PASSWORD), "127.0.0.1")
+    await authenticator.admit(_sent(PASSWORD, "127.0.0.1"))
+
+
+def _sent(password: str, address: str) -> Sent:
+    return Sent(basic(password), None, address)
 
 
 async def test_the_application_refuses_to_be_built_without_a_password(
     store: FakeStore, fleet: FakeFleet, clock: QuickClock
 ) -> None:
     settings = AdminSettings(password_hash=SecretStr(""))
-    deps = AdminDeps(store, fleet, settings, clock, "0", clock.now())
+    deps = AdminDeps(
+        store, fleet, settings, clock, "0", clock.now(), FakeAudit(), FakeCredentials()
+    )
     with pytest.raises(MisconfiguredError, match="hash-password"):
         create_app(deps)
 

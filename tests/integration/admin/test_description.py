@@ -12,6 +12,7 @@ import pytest
 from flowhq.admin import problems
 from flowhq.admin.accounting import RepliesView, TenantAccountView, TotalAccountView
 from flowhq.admin.app import ROUTES
+from flowhq.admin.audit import AuditEntryView, ChangeView
 from flowhq.admin.chats import ChatView
 from flowhq.admin.logs import EventView, LogView
 from flowhq.admin.messages import (
@@ -23,7 +24,11 @@ from flowhq.admin.messages import (
     ReplyView,
 )
 from flowhq.admin.openapi import document, problems_of
+from flowhq.admin.scopes import ROLE_SCOPES, Role, Scope
+from flowhq.admin.sessions import AdminSessionView, IdentityView
 from flowhq.admin.tenants import ChangeTenant, CreateTenant, TenantView
+from flowhq.admin.tokens import CreateToken, NewTokenView
+from flowhq.admin.users import ChangePassword, ChangeUser, CreateUser, UserView
 from flowhq.admin.workers import WorkerView
 from tests.integration.admin.conftest import Api
 
@@ -95,11 +100,27 @@ def test_the_docs_have_every_problem_with_its_status() -> None:
         RepliesView,
         TenantAccountView,
         TotalAccountView,
+        AuditEntryView,
+        ChangeView,
+        CreateUser,
+        ChangeUser,
+        ChangePassword,
+        UserView,
+        AdminSessionView,
+        IdentityView,
+        CreateToken,
+        NewTokenView,
     ],
 )
 def test_the_docs_have_every_field(model: Any) -> None:
     for name in model.model_fields:
         assert f"`{name}`" in API or f'"{name}"' in API, name
+
+
+def test_the_docs_have_every_scope_with_its_roles() -> None:
+    rows = re.findall(r"^\| `([a-z:]+)` \| [^|]+ \|([^|]*)\|([^|]*)\|([^|]*)\|$", API, re.MULTILINE)
+    told = {scope: [cell.strip() == "yes" for cell in cells] for scope, *cells in rows}
+    assert told == {scope: [scope in ROLE_SCOPES[role] for role in Role] for scope in Scope}
 
 
 def test_the_docs_have_every_query_parameter() -> None:

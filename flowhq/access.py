@@ -1,0 +1,110 @@
+"""Users and tokens from the command line, whether the daemon runs or not.
+
+Who may read the database may do this: it is the way in when nobody can sign in any more. Each one
+is entered in the audit under the name of the operating system's user.
+"""
+
+import os
+import pwd
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from flowhq.admin.identities import BUILT_IN, user_name
+from flowhq.admin.recording import differences
+from flowhq.admin.scopes import Role, Scope
+from flowhq.admin.tokens import make_token
+from flowhq.clock import SystemClock
+from flowhq.config import Config
+from flowhq.daemon import open_database_url
+from flowhq.db import audit, tenants, tokens, users
+from flowhq.db.embedded import EmbeddedPostgres
+from flowhq.db.migrate import current_version, migrate
+from flowhq.db.pool import Database
+from flowhq.errors import AlreadyExistsError, InvalidInputError, StoreUnavailableError
+from flowhq.model import TenantId
+from flowhq.password import hash_password
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOrder:
+    """What a token is to be; ``tenants`` empty reaches all, ``days`` None never ends."""
+
+    name: str
+    scopes: Sequence[Scope]
+    tenants: Sequence[UUID] = ()
+    days: int | None = None
+
+
+async def create_admin(config: Config, name: str, role: Role, password: str) -> str:
+    """The new user's name as it is stored. InvalidInputError, AlreadyExistsError."""
+    stored, hashed = user_name(name), hash_password(password)
+    if stored == BUILT_IN:
+        raise AlreadyExistsError(
+            f"The user {BUILT_IN} stands in the settings.",
+            field="name",
+            next_step="Take another name, or change [admin] password_hash.",
+        )
+    async with _database(config) as database:
+        row = await users.create_user(database, users.NewUser(stored, hashed, role.value, _who()))
+        told = {"id": str(row.user_id), "name": row.name, "role": row.role}
+        await _enter(database, "create_user", told)
+    return row.name
+
+
+async def create_token(config: Config, order: TokenOrder) -> str:
+    """The new token, which nobody can read again. InvalidInputError, NotFoundError (a tenant)."""
+    if not order.name.strip() or not order.scopes:
+        raise InvalidInputError("A token has a name and at least one scope.", field="name")
+    lasts = None if order.days is None else timedelta(days=order.days)
+    new, text = make_token(
+        order.name.strip(),
+        order.scopes,
+        order.tenants or None,
+        None if lasts is None else SystemClock().now() + lasts,
+        _who(),
+    )
+    async with _database(config) as database:
+        for tenant_id in order.tenants:
+            await tenants.fetch_tenant(database, TenantId(tenant_id))
+        row = await tokens.create_token(database, new)
+        told = {"id": str(row.token_id), "name": row.name, "scopes": list(row.scopes)}
+        await _enter(database, "create_token", told)
+    return text
+
+
+@asynccontextmanager
+async def _database(config: Config) -> AsyncIterator[Database]:
+    """The database at this version's schema: the running one, or one started for this."""
+    async with AsyncExitStack() as stack:
+        url = await _running_url(config) or await open_database_url(config, stack)
+        await migrate(url)
+        yield await stack.enter_async_context(Database(url, min_size=1, max_size=2))
+
+
+async def _running_url(config: Config) -> str | None:
+    """The embedded server's url if a daemon runs it at this moment."""
+    if not config.database.embedded:
+        return None
+    url = EmbeddedPostgres(config.database.data_dir).dsn()
+    try:
+        await current_version(url)
+    except StoreUnavailableError:
+        return None
+    return url
+
+
+async def _enter(database: Database, route: str, told: Mapping[str, object]) -> None:
+    entry = audit.NewEntry(_who(), "", "", "CLI", route)
+    await audit.write(database, entry, status=201, changes=differences({}, told))
+
+
+def _who() -> str:
+    """As the kernel says it: variables of the environment say anything."""
+    uid = os.geteuid()
+    try:
+        return f"cli:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"cli:{uid}"
