@@ -38,7 +38,18 @@ log = structlog.get_logger(__name__)
 # Unlinking asks the server; a phone that cannot be reached must not hold up the operator.
 LOG_OUT_S = 15.0
 
-MakeLedger = Callable[[Database, TenantId, bytes], PostgresLedger]
+
+class MakeLedger(Protocol):
+    """`PostgresLedger`, or what a test puts in its place."""
+
+    def __call__(
+        self,
+        database: Database,
+        tenant_id: TenantId,
+        key: bytes,
+        *,
+        monotonic: Callable[[], float],
+    ) -> PostgresLedger: ...
 
 
 class ChannelHost(Protocol):
@@ -190,7 +201,7 @@ class TenantDesk:
 
     def _ledger(self, tenant_id: TenantId) -> PostgresLedger:
         key = self._installation.tenant_key(tenant_id)
-        return self._make_ledger(self._database, tenant_id, key)
+        return self._make_ledger(self._database, tenant_id, key, monotonic=self._clock.monotonic)
 
     def _lifecycle(self, row: tenants.TenantRow) -> Lifecycle:
         return Lifecycle(

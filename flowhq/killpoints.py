@@ -9,7 +9,7 @@ the code between them runs as it always does.
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -100,8 +100,16 @@ def read_fuse(environ: Mapping[str, str], *, loopback: bool) -> Fuse | None:
 class FusedLedger(PostgresLedger):
     """The ledger, with the points that lie behind its commits and before one of them."""
 
-    def __init__(self, database: Database, tenant_id: TenantId, key: bytes, *, fuse: Fuse) -> None:
-        super().__init__(database, tenant_id, key)
+    def __init__(
+        self,
+        database: Database,
+        tenant_id: TenantId,
+        key: bytes,
+        *,
+        monotonic: Callable[[], float],
+        fuse: Fuse,
+    ) -> None:
+        super().__init__(database, tenant_id, key, monotonic=monotonic)
         self._fuse = fuse
 
     async def record(

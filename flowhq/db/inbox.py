@@ -215,6 +215,7 @@ async def process(
     secret: bytes,
     key: InboxKey,
     decide: Callable[[InboundMessage, ConversationView], Decision],
+    monotonic: outbox.Monotonic,
 ) -> list[OutboundMessage]:
     """Lock, decide, mark, plan. () for a row that is settled or not known."""
     row = await tx.fetchrow(LOCK_STEP, tenant_id, key.from_me, key.message_id)
@@ -244,6 +245,7 @@ async def process(
         tenant_id,
         secret,
         outbox.Plan(ChatKey(row["chat_key"]), message.chat, key.message_id, decision.replies),
+        monotonic,
     )
 
 

@@ -5,6 +5,7 @@ class remembers which steps are in doubt, so that repeating the call gives what 
 have given: nothing is dropped as a duplicate of itself.
 """
 
+import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -43,16 +44,23 @@ class PostgresLedger:
     """Bound to one tenant: no method takes another's id, and row-level security holds it too.
 
     ``key`` is the tenant's own (installation.tenant_key). ``epoch`` names the runner's start in
-    the rows that it marks as being sent.
+    the rows that it marks as being sent. ``monotonic`` is the clock of the runner, for due times.
     """
 
     def __init__(
-        self, database: Database, tenant_id: TenantId, key: bytes, *, epoch: int = 0
+        self,
+        database: Database,
+        tenant_id: TenantId,
+        key: bytes,
+        *,
+        epoch: int = 0,
+        monotonic: outbox.Monotonic = time.monotonic,
     ) -> None:
         self.tenant_id = tenant_id
         self._database = database
         self._secret = key
         self._epoch = epoch
+        self._monotonic = monotonic
         self._doubts: LRUCache[Hashable, None] = LRUCache(DOUBTS_MAX)
 
     # -- incoming -------------------------------------------------------------------------------
@@ -73,9 +81,13 @@ class PostgresLedger:
 
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
         async with self._step(("process", key)) as (tx, repeated):
-            planned = await inbox.process(tx, self.tenant_id, self._secret, key, decide)
+            planned = await inbox.process(
+                tx, self.tenant_id, self._secret, key, decide, self._monotonic
+            )
             if repeated and not planned:
-                planned = await outbox.planned_for(tx, self.tenant_id, key.message_id)
+                planned = await outbox.planned_for(
+                    tx, self.tenant_id, key.message_id, self._monotonic
+                )
         return planned
 
     async def postpone(self, key: InboxKey, *, error: str) -> float | None:
@@ -105,16 +117,16 @@ class PostgresLedger:
     ) -> Sequence[OutboundMessage]:
         wanted = outbox.Plan(chat_key, to, cause, (reply,))
         async with self._step(("notify", cause)) as (tx, repeated):
-            planned = await outbox.plan(tx, self.tenant_id, self._secret, wanted)
+            planned = await outbox.plan(tx, self.tenant_id, self._secret, wanted, self._monotonic)
             if repeated and not planned:
-                planned = await outbox.planned_for(tx, self.tenant_id, cause)
+                planned = await outbox.planned_for(tx, self.tenant_id, cause, self._monotonic)
         return planned
 
     async def unsettled(
         self, chat_key: ChatKey | None = None, *, limit: int | None = None
     ) -> Sequence[OutboundMessage]:
         async with self._tx() as tx:
-            return await outbox.unsettled(tx, self.tenant_id, chat_key, limit)
+            return await outbox.unsettled(tx, self.tenant_id, chat_key, limit, self._monotonic)
 
     async def mark_sending(self, outbox_id: OutboxId) -> bool:
         async with self._tx() as tx:

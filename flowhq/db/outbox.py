@@ -7,7 +7,7 @@ row in ``message_logs`` (log_id, log_at), whose status follows (move_status).
 import hashlib
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -211,6 +211,9 @@ STATUS_OF_ACK = {
 }
 
 
+Monotonic = Callable[[], float]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to say where, and why: ``cause`` and the place in ``replies`` name each message for
@@ -228,8 +231,11 @@ def client_id(secret: bytes, cause: str, part: int) -> MessageId:
     return MessageId(CLIENT_ID_PREFIX + digest[:CLIENT_ID_BYTES].hex().upper())
 
 
-async def plan(tx: Tx, tenant_id: TenantId, secret: bytes, wanted: Plan) -> list[OutboundMessage]:
-    """The rows that are new; those planned before under the same cause and part are left out."""
+async def plan(
+    tx: Tx, tenant_id: TenantId, secret: bytes, wanted: Plan, monotonic: Monotonic = time.monotonic
+) -> list[OutboundMessage]:
+    """The rows that are new; those planned before under the same cause and part are left out.
+    ``monotonic``: the clock of whoever waits until they are due."""
     if not wanted.replies:
         return []
     cause = clean_id(wanted.cause, field="cause")
@@ -246,23 +252,30 @@ async def plan(tx: Tx, tenant_id: TenantId, secret: bytes, wanted: Plan) -> list
         [clean_text(reply.intent) for reply in wanted.replies],
         [timedelta(seconds=reply.wait_s) for reply in wanted.replies],
     )
-    return [_message(row) for row in rows]
+    return [_message(row, monotonic) for row in rows]
 
 
-async def planned_for(tx: Tx, tenant_id: TenantId, cause: str) -> list[OutboundMessage]:
+async def planned_for(
+    tx: Tx, tenant_id: TenantId, cause: str, monotonic: Monotonic
+) -> list[OutboundMessage]:
     """What was planned under this cause and not begun."""
-    return [_message(row) for row in await tx.fetch(PLANNED_FOR, tenant_id, cause)]
+    rows = await tx.fetch(PLANNED_FOR, tenant_id, cause)
+    return [_message(row, monotonic) for row in rows]
 
 
 async def unsettled(
-    tx: Tx, tenant_id: TenantId, chat_key: ChatKey | None, limit: int | None
+    tx: Tx,
+    tenant_id: TenantId,
+    chat_key: ChatKey | None,
+    limit: int | None,
+    monotonic: Monotonic,
 ) -> list[OutboundMessage]:
     most = UNSETTLED_MAX if limit is None else limit
     if chat_key is None:
         rows = await tx.fetch(UNSETTLED, tenant_id, most)
     else:
         rows = await tx.fetch(UNSETTLED_IN_CHAT, tenant_id, most, chat_key)
-    return [_message(row) for row in rows]
+    return [_message(row, monotonic) for row in rows]
 
 
 async def take_back_all(tx: Tx, tenant_id: TenantId, reason: str) -> None:
@@ -316,7 +329,7 @@ async def find_own(tx: Tx, tenant_id: TenantId, message_id: MessageId) -> Outbox
     return None if found is None else OutboxId(found)
 
 
-def _message(row: Record) -> OutboundMessage:
+def _message(row: Record, monotonic: Monotonic) -> OutboundMessage:
     return OutboundMessage(
         outbox_id=OutboxId(row["id"]),
         chat_key=ChatKey(row["chat_key"]),
@@ -325,6 +338,6 @@ def _message(row: Record) -> OutboundMessage:
         text=row["body"]["text"],
         state=OutboxState(row["state"]),
         attempts=row["attempts"],
-        due_at_monotonic=time.monotonic() + row["wait_s"],
+        due_at_monotonic=monotonic() + row["wait_s"],
         planned_at=row["planned_at"],
     )

@@ -17,6 +17,7 @@ import asyncpg
 from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.bot.memory import Memory
 from flowhq.bot.tenant import TenantParts, TenantRunner
+from flowhq.clock import Clock
 from flowhq.config import LimitSettings, SupervisorSettings
 from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
@@ -84,8 +85,10 @@ class Life:
 class MortalLedger(PostgresLedger):
     """The ledger as one process sees it."""
 
-    def __init__(self, database: Database, tenant_id: TenantId, key: bytes, life: Life) -> None:
-        super().__init__(database, tenant_id, key)
+    def __init__(
+        self, database: Database, tenant_id: TenantId, key: bytes, life: Life, clock: Clock
+    ) -> None:
+        super().__init__(database, tenant_id, key, monotonic=clock.monotonic)
         self._life = life
 
     @asynccontextmanager
@@ -176,7 +179,7 @@ class Shop:
     async def start(self, memory: Memory | None = None) -> None:
         """A process begins, or goes on with its memory; the page is ready."""
         self.life = Life(memory or Memory())
-        ledger = MortalLedger(self.database, self.tenant_id, self._key, self.life)
+        ledger = MortalLedger(self.database, self.tenant_id, self._key, self.life, self.clock)
         lifecycle = Lifecycle(
             self.tenant_id,
             FakeStatusBook(),
