@@ -51,7 +51,7 @@ from flowhq.model import (
     WorkerStatus,
 )
 from flowhq.pulse import Pulse
-from tests.fakes.admin import FakeFleet
+from tests.fakes.admin import FakeBackups, FakeFleet
 
 PASSWORD = "a bench's password"  # noqa: S105 - of a server that lives for minutes
 PAGE_AIM_MS = 50.0
@@ -149,6 +149,7 @@ async def serving(server: Server) -> AsyncIterator[Bench]:
             credentials=PostgresCredentials(database),
             pulse=pulse,
             metrics=figures,
+            backups=FakeBackups(),
         )
         app = create_app(deps)
         app.middlewares.insert(0, watch.middleware)

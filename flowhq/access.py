@@ -18,12 +18,11 @@ from flowhq.admin.scopes import Role, Scope
 from flowhq.admin.tokens import make_token
 from flowhq.clock import SystemClock
 from flowhq.config import Config
-from flowhq.daemon import open_database_url
+from flowhq.daemon import reach_database
 from flowhq.db import audit, tenants, tokens, users
-from flowhq.db.embedded import EmbeddedPostgres
-from flowhq.db.migrate import current_version, migrate
+from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database
-from flowhq.errors import AlreadyExistsError, InvalidInputError, StoreUnavailableError
+from flowhq.errors import AlreadyExistsError, InvalidInputError
 from flowhq.model import TenantId
 from flowhq.password import hash_password
 
@@ -79,21 +78,9 @@ async def create_token(config: Config, order: TokenOrder) -> str:
 async def _database(config: Config) -> AsyncIterator[Database]:
     """The database at this version's schema: the running one, or one started for this."""
     async with AsyncExitStack() as stack:
-        url = await _running_url(config) or await open_database_url(config, stack)
+        url, _ = await reach_database(config, stack)
         await migrate(url)
         yield await stack.enter_async_context(Database(url, min_size=1, max_size=2))
-
-
-async def _running_url(config: Config) -> str | None:
-    """The embedded server's url if a daemon runs it at this moment."""
-    if not config.database.embedded:
-        return None
-    url = EmbeddedPostgres(config.database.data_dir).dsn()
-    try:
-        await current_version(url)
-    except StoreUnavailableError:
-        return None
-    return url
 
 
 async def _enter(database: Database, route: str, told: Mapping[str, object]) -> None:

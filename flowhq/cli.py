@@ -13,12 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flowhq import config
 from flowhq.admin.scopes import Role, Scope
 from flowhq.errors import ConfigError, ExitCode, FlowHQError, InvalidInputError, MisconfiguredError
 from flowhq.password import MAX_CHARS, hash_password
+
+if TYPE_CHECKING:
+    # The only name that argparse has for it.
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+else:
+    Commands = object
 
 PROGRAM = "flowhq-daemon"
 DEFAULT_FILE = Path("config.toml")
@@ -69,13 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, parents=[shared], help=about, description=about)
         command.set_defaults(execute=function)
     _add_access_commands(commands, shared)
+    _add_rotate_key(commands, shared)
+    _add_backups(commands, shared)
     return parser
 
 
-def _add_access_commands(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    shared: argparse.ArgumentParser,
-) -> None:
+def _add_access_commands(commands: Commands, shared: argparse.ArgumentParser) -> None:
     about = "create an admin user; the password is read from standard input"
     command = commands.add_parser("create-admin", parents=[shared], help=about, description=about)
     command.add_argument("name", metavar="NAME", help="a user name or an e-mail address")
@@ -101,6 +107,49 @@ def _add_access_commands(
     command.set_defaults(execute=_create_token)
 
 
+def _add_rotate_key(commands: Commands, shared: argparse.ArgumentParser) -> None:
+    about = "wrap every data key by a new master key; the daemon must be stopped"
+    command = commands.add_parser("rotate-key", parents=[shared], help=about, description=about)
+    command.set_defaults(execute=_rotate_key)
+    which = command.add_mutually_exclusive_group()
+    which.add_argument(
+        "--to",
+        type=Path,
+        metavar="FILE",
+        help="the file with the new key, made if it is not there; default: the present file gets "
+        "a new one",
+    )
+    which.add_argument(
+        "--lost",
+        action="store_true",
+        help="the present key is lost: make a new one and give up everything that is sealed",
+    )
+
+
+def _add_backups(commands: Commands, shared: argparse.ArgumentParser) -> None:
+    locked = argparse.ArgumentParser(add_help=False)
+    locked.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="the key that locks the backup, as `openssl rand -base64 32` prints it; default: a "
+        "passphrase from the terminal or the first line of standard input",
+    )
+    about = "write all of a tenant that does not run into one encrypted file"
+    command = commands.add_parser(
+        "backup-tenant", parents=[shared, locked], help=about, description=about
+    )
+    command.set_defaults(execute=_back_up_tenant)
+    command.add_argument("tenant", type=UUID, metavar="ID", help="the tenant's id")
+    command.add_argument("--to", type=Path, metavar="FILE", required=True, help="the new file")
+    about = "bring a tenant back from its backup, stopped, where it does not exist"
+    command = commands.add_parser(
+        "restore-tenant", parents=[shared, locked], help=about, description=about
+    )
+    command.set_defaults(execute=_restore_tenant)
+    command.add_argument("file", type=Path, metavar="FILE", help="what backup-tenant wrote")
+
+
 def _load(arguments: argparse.Namespace) -> config.Config:
     named: Path | None = getattr(arguments, "config", None)
     if named is None and os.environ.get("FLOWHQ_CONFIG"):
@@ -110,7 +159,9 @@ def _load(arguments: argparse.Namespace) -> config.Config:
     return config.load(named, os.environ)
 
 
-def _require_password(settings: config.Config) -> None:
+def _require_secrets(settings: config.Config) -> None:
+    """What the daemon cannot do without and no default can be."""
+    config.master_key_file(settings)
     if not settings.admin.password_hash.get_secret_value():
         raise MisconfiguredError(
             "No admin password is set, and without one anybody on this machine could use the API.",
@@ -121,7 +172,7 @@ def _require_password(settings: config.Config) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = _load(arguments)
-    _require_password(settings)
+    _require_secrets(settings)
     from flowhq import daemon
 
     return asyncio.run(daemon.run(settings))
@@ -129,7 +180,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check_config(arguments: argparse.Namespace) -> int:
     settings = _load(arguments)
-    _require_password(settings)
+    _require_secrets(settings)
     _say(f"{settings.file or 'the defaults'} and the environment: every setting can be used.")
     return ExitCode.OK
 
@@ -148,6 +199,32 @@ async def _bring_database_up(settings: config.Config) -> str:
         done = await migrate(await open_database_url(settings, stack))
     applied = ", ".join(map(str, done.applied)) or "nothing, it was there already"
     return f"The database is at version {done.version}; applied now: {applied}."
+
+
+def _rotate_key(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from flowhq import offline
+
+    _say(asyncio.run(offline.rotate_key(settings, arguments.to, lost=arguments.lost)))
+    return ExitCode.OK
+
+
+def _back_up_tenant(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from flowhq import offline
+
+    lock = offline.lock(arguments.key_file, lambda: _read_secret("Passphrase", twice=True))
+    _say(asyncio.run(offline.back_up(settings, arguments.tenant, lock, arguments.to)))
+    return ExitCode.OK
+
+
+def _restore_tenant(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from flowhq import offline
+
+    lock = offline.lock(arguments.key_file, lambda: _read_secret("Passphrase"))
+    _say(asyncio.run(offline.restore(settings, lock, arguments.file)))
+    return ExitCode.OK
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -178,7 +255,7 @@ def _demo(_: argparse.Namespace) -> int:
 
 
 def _hash_password(_: argparse.Namespace) -> int:
-    _say(hash_password(_read_password()))
+    _say(hash_password(_read_secret("Password")))
     return ExitCode.OK
 
 
@@ -186,7 +263,7 @@ def _create_admin(arguments: argparse.Namespace) -> int:
     settings = _load(arguments)
     from flowhq import access
 
-    password = _read_password()
+    password = _read_secret("Password")
     with _quiet_logs(settings):
         name = asyncio.run(access.create_admin(settings, arguments.name, arguments.role, password))
     _say(f"The user {name} may sign in now, with the role {arguments.role}.")
@@ -217,16 +294,22 @@ def _create_token(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _read_password() -> str:
-    """The first line of standard input; asked for without echo on a terminal."""
+def _read_secret(what: str, *, twice: bool = False) -> str:
+    """The first line of standard input; asked for without echo on a terminal, ``twice`` if a slip
+    would not be noticed otherwise."""
     if sys.stdin.isatty():
-        return getpass.getpass("Password: ")
+        given = getpass.getpass(f"{what}: ")
+        if twice and getpass.getpass(f"{what} again: ") != given:
+            raise InvalidInputError("The two are not the same.", field=what.lower())
+        return given
     # Bytes: in the locale C the text stream lets through what is no text, for a later step to fail.
     line = sys.stdin.buffer.readline(4 * MAX_CHARS + 2)
     try:
         return line.decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        raise InvalidInputError("The password is not UTF-8 text.", field="password") from None
+        raise InvalidInputError(
+            f"The {what.lower()} is not UTF-8 text.", field=what.lower()
+        ) from None
 
 
 def _explain(error: FlowHQError) -> None:

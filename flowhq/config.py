@@ -28,9 +28,10 @@ from pydantic import (
     field_validator,
 )
 
-from flowhq.errors import ConfigError, ConfigProblem
+from flowhq.errors import ConfigError, ConfigProblem, MisconfiguredError
 
 EMBEDDED = "embedded"
+MASTER_KEY_NAME = "master.key"
 ENV_PREFIX = "FLOWHQ_"
 # Names under the prefix that are not settings: where the file is, and what the tests use.
 ENV_OTHER = ("FLOWHQ_CONFIG", "FLOWHQ_TEST_")
@@ -239,6 +240,15 @@ class SupervisorSettings(_Section):
         return value
 
 
+class SecretSettings(_Section):
+    master_key_file: Path | None = None
+
+
+class BackupSettings(_Section):
+    directory: Path = Path("var/backups")
+    key_file: Path | None = None
+
+
 class LoggingSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -307,6 +317,8 @@ class Config(BaseModel):
     web: WebSettings = Field(default_factory=WebSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     supervisor: SupervisorSettings = Field(default_factory=SupervisorSettings)
+    secrets: SecretSettings = Field(default_factory=SecretSettings)
+    backup: BackupSettings = Field(default_factory=BackupSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
@@ -319,6 +331,8 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "web": WebSettings,
     "limits": LimitSettings,
     "supervisor": SupervisorSettings,
+    "secrets": SecretSettings,
+    "backup": BackupSettings,
     "logging": LoggingSettings,
     "metrics": MetricsSettings,
     "retention": RetentionSettings,
@@ -363,6 +377,20 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
             reading.problems, next_step="Every setting is explained in docs/configuration.md."
         )
     return Config.model_validate({"file": path, **sections})
+
+
+def master_key_file(config: Config) -> Path:
+    """The configured file, else the one beside the embedded database; MisconfiguredError if there
+    is neither: the key of a database elsewhere is not made up by whoever starts first."""
+    if config.secrets.master_key_file is not None:
+        return config.secrets.master_key_file
+    if config.database.embedded:
+        return config.database.data_dir / MASTER_KEY_NAME
+    raise MisconfiguredError(
+        "No master key is set, and a database by url keeps secrets sealed with one.",
+        next_step="Make one (openssl rand -base64 32, mode 0600), keep a copy elsewhere, and set "
+        f"[secrets] master_key_file, or {env_name('secrets', 'master_key_file')}, to its file.",
+    )
 
 
 def env_name(section: str, key: str) -> str:
@@ -484,7 +512,9 @@ def _build(section: str, reading: _Reading, base: Path) -> _Section | None:
 
 def _prepared(item: _Given, annotation: Any) -> Any:
     """What TOML and the environment cannot spell: paths, and lists that never change."""
-    if annotation is Path and isinstance(item.value, str) and item.value.strip():
+    if annotation == (Path | None) and item.value == "":
+        return None
+    if annotation in (Path, Path | None) and isinstance(item.value, str) and item.value.strip():
         return item.base / Path(item.value).expanduser()
     if isinstance(item.value, list):
         return tuple(item.value)

@@ -19,13 +19,15 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from flowhq import killpoints, watchdog
+from flowhq import killpoints, masterkey, watchdog
 from flowhq import log as logs
 from flowhq.admin.app import create_app
 from flowhq.admin.credentials import PostgresCredentials
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.server import AdminServer, tls_context
 from flowhq.admin.store import PostgresAudit, PostgresStore
+from flowhq.backup.folder import BackupFolder
+from flowhq.backup.taking import Source
 from flowhq.channel.web.host import BrowserHost
 from flowhq.channel.web.settings import WebSettings
 from flowhq.clock import Clock, SystemClock
@@ -33,12 +35,13 @@ from flowhq.config import Config, DatabaseSettings, is_loopback
 from flowhq.db import accounting, migrate, partitions
 from flowhq.db.claim import Claim
 from flowhq.db.embedded import EmbeddedPostgres
-from flowhq.db.installation import load_installation
+from flowhq.db.installation import Installation, load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
 from flowhq.desk import ChannelHost, MakeLedger, TenantDesk
 from flowhq.errors import (
     ExitCode,
+    InUseError,
     MisconfiguredError,
     StoreRefusedError,
     StoreUnavailableError,
@@ -48,6 +51,7 @@ from flowhq.pulse import Pulse
 from flowhq.signals import Signals, SystemdNotifier, catch_signals
 from flowhq.supervisor import Supervisor
 from flowhq.sweeping import Sweeper
+from flowhq.vault import Vault
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +61,8 @@ GC_THRESHOLDS = (5_000, 10, 40)
 # Partitions are made two weeks ahead; a missed day or ten do no harm.
 PARTITIONS_EVERY = timedelta(hours=12)
 ACCOUNTS_EVERY = timedelta(hours=1)
+# How long a command waits for a daemon that is just going.
+COMMAND_CLAIM_S = 2.0
 
 
 def browser_host(config: Config, clock: Clock) -> ChannelHost:
@@ -120,7 +126,8 @@ async def _open(
     _chore(stack, claim.keep(signals.stop.set), "claim")
     await migrate.migrate(url)
     installation = await load_installation(url)
-    database = await stack.enter_async_context(_database(url, config.database))
+    vault = await masterkey.open_vault(config, url)
+    database = await stack.enter_async_context(_database(url, config.database, vault))
     await host.open()
     stack.push_async_callback(host.close)
     metrics = Metrics(version("flowhq"), per_tenant=config.metrics.per_tenant)
@@ -135,7 +142,8 @@ async def _open(
         make_ledger=make_ledger,
     )
     supervisor = Supervisor(desk, clock, config.supervisor)
-    deps = _admin_deps(config, clock, database, supervisor, pulse, metrics)
+    backups = _backups(config, database, installation)
+    deps = _admin_deps(config, clock, database, supervisor, pulse, metrics, backups)
     tls = tls_context(config.admin)
     server = AdminServer(create_app(deps), config.admin.host, config.admin.port, tls)
     await server.open()
@@ -155,9 +163,10 @@ async def _open(
     return supervisor, server
 
 
-def _database(url: str, settings: DatabaseSettings) -> Database:
+def _database(url: str, settings: DatabaseSettings, vault: Vault) -> Database:
     return Database(
         url,
+        vault=vault,
         min_size=settings.pool_min,
         max_size=settings.pool_max,
         command_timeout_s=settings.command_timeout_s,
@@ -172,10 +181,12 @@ def _admin_deps(
     supervisor: Supervisor,
     pulse: Pulse,
     metrics: Metrics,
+    backups: BackupFolder,
 ) -> AdminDeps:
     return AdminDeps(
         store=PostgresStore(database),
         fleet=supervisor,
+        backups=backups,
         settings=config.admin,
         clock=clock,
         version=version("flowhq"),
@@ -187,6 +198,11 @@ def _admin_deps(
         retention=config.retention,
         folders=folders_of(config),
     )
+
+
+def _backups(config: Config, database: Database, installation: Installation) -> BackupFolder:
+    source = Source(database, installation, config.web.profiles_dir)
+    return BackupFolder(source, config.backup.directory, config.backup.key_file)
 
 
 def _calm_collector() -> None:
@@ -227,6 +243,18 @@ async def _serve(
         supervisor.hurry()
     hurried.cancel()
     await closing
+
+
+async def reach_database(config: Config, stack: AsyncExitStack) -> tuple[str, bool]:
+    """The owner's URL for a command, and whether a daemon works on the database. If none does,
+    none can until the stack is closed."""
+    try:
+        url = await open_database_url(config, stack)
+        await stack.enter_async_context(Claim(url).held(limit_s=COMMAND_CLAIM_S))
+    except InUseError:
+        embedded = config.database.embedded
+        return EmbeddedPostgres(config.database.data_dir).dsn() if embedded else url, True
+    return url, False
 
 
 async def open_database_url(config: Config, stack: AsyncExitStack) -> str:

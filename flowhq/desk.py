@@ -24,7 +24,7 @@ from flowhq.bot.responder import Responder
 from flowhq.bot.tenant import TenantParts, TenantRunner
 from flowhq.clock import Clock
 from flowhq.config import Config, LimitSettings
-from flowhq.db import tenants
+from flowhq.db import datakeys, tenants
 from flowhq.db.installation import Installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
@@ -124,7 +124,7 @@ class TenantDesk:
         what of it cannot be used."""
         tenant_id = lifecycle.snapshot.tenant_id
         bench = await self._set_up(tenant_id)
-        ledger = self._ledger(tenant_id)
+        ledger = await self._ledger(tenant_id)
         parts = TenantParts(
             channel=bench.channel,
             ledger=ledger,
@@ -171,7 +171,7 @@ class TenantDesk:
         """Delete the profile and the pairing; the tenant must not run."""
         self._benches.pop(tenant_id, None)
         await self._host.forget_profile(tenant_id)
-        await self._ledger(tenant_id).forget_pairing()
+        await (await self._ledger(tenant_id)).forget_pairing()
         self._own_numbers.forget(tenant_id)
 
     def close_log(self, tenant_id: TenantId) -> None:
@@ -199,8 +199,8 @@ class TenantDesk:
             mute_s=limits.loop_mute_s,
         )
 
-    def _ledger(self, tenant_id: TenantId) -> PostgresLedger:
-        key = self._installation.tenant_key(tenant_id)
+    async def _ledger(self, tenant_id: TenantId) -> PostgresLedger:
+        key = await datakeys.message_key(self._database, self._installation, tenant_id)
         return self._make_ledger(self._database, tenant_id, key, monotonic=self._clock.monotonic)
 
     def _lifecycle(self, row: tenants.TenantRow) -> Lifecycle:

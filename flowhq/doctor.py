@@ -16,14 +16,21 @@ from pathlib import Path
 
 from playwright.async_api import BrowserContext, Error
 
+from flowhq import masterkey
 from flowhq.channel.web import browser, faults
 from flowhq.channel.web.driver import Driver
-from flowhq.config import Config
+from flowhq.config import Config, master_key_file
 from flowhq.daemon import require_folders, web_settings
+from flowhq.db import datakeys
 from flowhq.db.embedded import find_binaries
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import refuse_old_server
-from flowhq.errors import FlowHQError, MisconfiguredError
+from flowhq.errors import (
+    FlowHQError,
+    MisconfiguredError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 
 PYTHON_OLDEST = (3, 11)
 # Far above every limit of the things that are tried: only a check that hangs meets it.
@@ -159,11 +166,41 @@ async def check_folders(config: Config) -> str:
     return f"{', '.join(map(str, require_folders(config)))} can be written"
 
 
+async def check_master_key(config: Config) -> str:
+    """The file is there, holds a key, is not for everybody, and fits the database if that can be
+    asked: an embedded one is opened by the daemon alone."""
+    path = master_key_file(config)
+    if not path.exists() and config.secrets.master_key_file is None:
+        return f"{path} is made at the first start"
+    key = masterkey.read(path)
+    if masterkey.readable_by_all(path):
+        raise MisconfiguredError(
+            f"every user of this machine can read {path}.", next_step=f"chmod 600 {path}"
+        )
+    if not config.database.embedded:
+        written_with = await _ask_master_key(config.database.url.get_secret_value())
+        if written_with not in (None, key.key_id):
+            raise MisconfiguredError(
+                f"{path} is not the one that the database is written with.",
+                next_step=f"Set {masterkey.SETTING} to the file with the right one.",
+            )
+    return f"{path} can be used"
+
+
+async def _ask_master_key(url: str) -> str | None:
+    """None also for a database that is away or not migrated: the check of it has told that."""
+    try:
+        return await datakeys.find_master_key_id(url)
+    except (StoreUnavailableError, StoreRefusedError):
+        return None
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("Python", check_python),
     ("WhatsApp Web's script", check_page_script),
     ("Chromium", check_chromium),
     ("sandbox", check_sandbox),
     ("database", check_database),
+    ("master key", check_master_key),
     ("folders", check_folders),
 )

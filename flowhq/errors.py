@@ -73,6 +73,18 @@ class ChromiumMissingError(MisconfiguredError):
     """No browser on this machine that can be launched."""
 
 
+class SealedError(MisconfiguredError):
+    """A stored secret, or the key it is sealed with, cannot be opened; the message names it."""
+
+
+class BackupError(FlowHQError):
+    """A backup cannot be taken or read as it is; nothing was left half."""
+
+
+class InUseError(MisconfiguredError):
+    """A running daemon holds it."""
+
+
 # -- the database ------------------------------------------------------------------------------
 
 

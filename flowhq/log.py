@@ -34,7 +34,7 @@ POOL_EPISODE_S = 150.0
 _LARGEST_INTEGER = 2**53
 
 _HIDDEN_KEY = re.compile(
-    r"(^|_)(text|body|caption|token|password|password_hash|secret|authorization|cookie|qr"
+    r"(^|_)(text|body|caption|token|password|password_hash|passphrase|secret|authorization|cookie|qr"
     r"|credential|client_key|api_key)s?$",
     re.IGNORECASE,
 )

@@ -145,6 +145,7 @@ class ChatEvent(StrEnum):
     CONTENT_DIFFERED = "content_differed"
     MESSAGE_REQUEUED = "message_requeued"
     NUMBER_CHANGED = "number_changed"
+    RESTORED = "restored"
 
 
 class Reason(StrEnum):

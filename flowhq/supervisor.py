@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -24,6 +24,8 @@ from flowhq.keeper import Keeper, RunnerDesk
 from flowhq.model import ChatKey, DesiredState, TenantId, TenantSnapshot
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 # One round over all tenants: some write to a database that does not answer, some are killed.
 ROUND_MAX_S = 120.0
@@ -208,6 +210,22 @@ class Supervisor:
             await delete()
             self._desk.close_log(tenant_id)
             del self._keepers[tenant_id]
+
+    async def rest(self, tenant_id: TenantId, work: Callable[[], Awaitable[T]]) -> T:
+        """What ``work`` gives while the tenant does not run; one that ran is started again
+        afterwards, whatever became of the work. The wish to run stays."""
+        async with self._held(tenant_id) as keeper:
+            ran = keeper.alive
+            await keeper.halt()
+            if ran:
+                await keeper.lifecycle.apply(
+                    Event.SHUTDOWN, actor="admin", detail="It is stopped while a backup is taken."
+                )
+            try:
+                return await work()
+            finally:
+                if ran:
+                    await keeper.launch()
 
     async def reload(self, tenant_id: TenantId) -> None:
         """The tenant's configuration changed: it holds from the next message on."""

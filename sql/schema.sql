@@ -51,15 +51,19 @@ END
 $$;
 
 -- One row: who this installation is, and the secret from which each tenant's key for message ids
--- is derived. The application's role has no right to it; a restored backup goes on with it.
+-- is derived. The application's role has no right to it; a restored backup goes on with it. The
+-- secret is not sealed: it opens nothing, and the ids made from it stand in outbox beside it.
 CREATE TABLE installation (
     only_row boolean NOT NULL DEFAULT true,
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     secret bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    data_key bytea,                   -- its own data key, wrapped; NULL before the first start
+    master_key_id text,               -- which master key wraps all data keys (flowhq/vault.py)
     CONSTRAINT installation_pkey PRIMARY KEY (only_row),
     CONSTRAINT installation_only_row_check CHECK (only_row),
-    CONSTRAINT installation_secret_check CHECK (octet_length(secret) = 32)
+    CONSTRAINT installation_secret_check CHECK (octet_length(secret) = 32),
+    CONSTRAINT installation_data_key_check CHECK ((data_key IS NULL) = (master_key_id IS NULL))
 );
 
 -- A customer with one number. Everything else of the tenant goes with its row.
@@ -83,6 +87,18 @@ CREATE TABLE tenants (
 CREATE INDEX tenants_created_at_idx ON tenants (created_at, id);
 CREATE TRIGGER tenants_updated_at BEFORE UPDATE ON tenants
     FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+-- The key that seals a tenant's secrets (the columns called sealed), itself wrapped by the master
+-- key, which is never in here. Made when it is first needed; without its row nothing opens again.
+CREATE TABLE data_keys (
+    tenant_id uuid NOT NULL,
+    wrapped bytea NOT NULL,
+    message_key bytea,                -- sealed; of a restored tenant: its key for message ids
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT data_keys_pkey PRIMARY KEY (tenant_id),
+    CONSTRAINT data_keys_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
+);
 
 -- What the bot says and when, one row a tenant.
 CREATE TABLE tenant_configs (
@@ -113,8 +129,8 @@ CREATE TABLE whatsapp_sessions (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     tenant_id uuid NOT NULL,
     state session_state NOT NULL DEFAULT 'DISCONNECTED',
-    last_qr text,                     -- PNG data URL; whoever has it can link a device
-    last_qr_text text,                -- what the picture encodes
+    last_qr bytea,                    -- sealed: PNG data URL; whoever has it can link a device
+    last_qr_text bytea,               -- sealed: what the picture encodes
     last_qr_expires_at timestamptz,   -- an estimate
     last_seen_at timestamptz,         -- last successful probe, every 30 s while connected
     paired_at timestamptz,            -- NULL: never paired, or unlinked since
@@ -993,7 +1009,7 @@ BEGIN
     FOREACH v_table IN ARRAY ARRAY[
         'tenants', 'tenant_configs', 'whatsapp_sessions', 'worker_processes', 'tenant_events',
         'contacts', 'conversations', 'message_logs', 'inbox', 'outbox', 'chat_aliases',
-        'chat_cursors', 'tenant_spans', 'retention_marks'
+        'chat_cursors', 'tenant_spans', 'retention_marks', 'data_keys'
     ] LOOP
         v_column := CASE v_table WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END;
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', v_table);

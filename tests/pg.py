@@ -27,6 +27,7 @@ from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database
 from flowhq.db.serveruser import choose_user, drop_options
+from tests.vaults import open_vault
 
 START_LIMIT_S = 30.0
 TEMPLATE = "flowhq_template"
@@ -113,7 +114,7 @@ def empty_url(pg_server: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture
 async def database(postgres_url: str) -> AsyncIterator[Database]:
-    async with Database(postgres_url) as opened:
+    async with Database(postgres_url, vault=await open_vault(postgres_url)) as opened:
         yield opened
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from flowhq.admin import (
     accounting,
     audit,
+    backups,
     chats,
     health,
     logs,
@@ -67,6 +68,7 @@ ROUTES: Sequence[AnyRoute] = (
     *sessions.ROUTES,
     *tokens.ROUTES,
     *audit.ROUTES,
+    *backups.ROUTES,
     Route(
         "GET",
         "/openapi.json",

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from flowhq.admin.inputs import NoBody, Query
 from flowhq.admin.polling import CLOSING, wait_or_close
-from flowhq.admin.problems import WRONG_STATE
+from flowhq.admin.problems import MISCONFIGURED, WRONG_STATE
 from flowhq.admin.routes import Call, Route, reply
 from flowhq.admin.scopes import Scope
 from flowhq.bot.lifecycle import NEXT_ACTION
@@ -167,7 +167,7 @@ ROUTES = (
         query=QrQuery,
         answer=QrView,
         needs=Scope.TENANTS_OPERATE,
-        problems=(WRONG_STATE,),
+        problems=(WRONG_STATE, MISCONFIGURED),
         media=("application/json", "image/png", "text/plain"),
     ),
 )

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from flowhq.admin.credentials import Credentials
 from flowhq.admin.recording import AuditBook
+from flowhq.backup.taking import Taken
 from flowhq.clock import Clock
 from flowhq.config import AdminSettings, RetentionSettings
 from flowhq.db.accounting import Books
@@ -28,6 +29,8 @@ from flowhq.figures import PoolFigures
 from flowhq.metrics import Metrics
 from flowhq.model import ChatKey, TenantId, TenantSnapshot
 from flowhq.pulse import Pulse
+
+T = TypeVar("T")
 
 
 class Fleet(Protocol):
@@ -63,6 +66,10 @@ class Fleet(Protocol):
 
     async def forget(self, tenant_id: TenantId, delete: Callable[[], Awaitable[None]]) -> None:
         """Stop it, remove the profile, ``delete`` its rows: nobody can start it in between."""
+        ...
+
+    async def rest(self, tenant_id: TenantId, work: Callable[[], Awaitable[T]]) -> T:
+        """What ``work`` gives while the tenant is stopped; it runs again afterwards if it ran."""
         ...
 
     async def reload(self, tenant_id: TenantId) -> None:
@@ -163,6 +170,15 @@ class Store(Protocol):
         ...
 
 
+class Backups(Protocol):
+    """Where backups of tenants are put."""
+
+    async def take(self, tenant_id: TenantId, passphrase: str | None) -> Taken:
+        """A new file with all of a tenant that does not run. Without a passphrase it is locked
+        with the configured key; InvalidInputError names ``passphrase`` if there is none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AdminDeps:
     """What the application is built on; ``started_at`` is the daemon's start, aware UTC."""
@@ -180,3 +196,4 @@ class AdminDeps:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     folders: Mapping[str, Path] = field(default_factory=dict)
     """Where the daemon writes, by the setting that says so."""
+    backups: Backups = field(kw_only=True)

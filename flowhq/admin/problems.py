@@ -14,6 +14,7 @@ from aiohttp import web
 
 from flowhq.errors import (
     AlreadyExistsError,
+    BackupError,
     FlowHQError,
     InvalidInputError,
     MisconfiguredError,
@@ -138,7 +139,7 @@ def of_error(error: FlowHQError) -> ProblemError:
             return _same_words(NOT_FOUND, error)
         case WrongStateError():
             return _same_words(WRONG_STATE, error)
-        case MisconfiguredError():
+        case MisconfiguredError() | BackupError():
             return _same_words(MISCONFIGURED, error)
         case StoreUnavailableError():
             wait = {"Retry-After": str(STORE_RETRY_AFTER_S)}

@@ -14,7 +14,7 @@ from asyncpg import Record
 
 from flowhq.db.faults import translated
 from flowhq.db.owner import owner_connection
-from flowhq.errors import MisconfiguredError, StoreRefusedError, StoreUnavailableError
+from flowhq.errors import InUseError, StoreRefusedError, StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -38,15 +38,15 @@ class Claim:
         self._taken = False
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator["Claim"]:
-        """MisconfiguredError if another daemon holds it; StoreUnavailableError as any call."""
+    async def held(self, *, limit_s: float = TAKE_LIMIT_S) -> AsyncIterator["Claim"]:
+        """InUseError if another daemon holds it so long; StoreUnavailableError as any call."""
         try:
-            async with asyncio.timeout(TAKE_LIMIT_S):
+            async with asyncio.timeout(limit_s):
                 while not await self._take():  # noqa: ASYNC110 - of another process
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             await self._let_go()
-            raise MisconfiguredError(
+            raise InUseError(
                 "Another daemon works on this database.",
                 next_step="Stop it, or give this one a database of its own ([database] url).",
             ) from None

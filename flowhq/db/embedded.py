@@ -26,7 +26,7 @@ import structlog
 
 from flowhq.db.binaries import Binaries, binaries_for, find_binaries
 from flowhq.db.serveruser import ServerUser, choose_user, drop_options
-from flowhq.errors import MisconfiguredError, StoreUnavailableError
+from flowhq.errors import InUseError, MisconfiguredError, StoreUnavailableError
 
 __all__ = ["EmbeddedPostgres", "find_binaries"]
 
@@ -183,7 +183,7 @@ class EmbeddedPostgres:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise MisconfiguredError(
+            raise InUseError(
                 f"Another daemon uses the data directory {self._home}.",
                 next_step="Stop it, or set another [database] data_dir.",
             ) from error

@@ -110,6 +110,17 @@ async def current_version(url: str) -> int:
     return int(history[-1]["version"]) if history else 0
 
 
+async def require_current(url: str) -> int:
+    """The version, which is this program's; StoreRefusedError if the database is at another."""
+    found, known = await current_version(url), len(load_migrations())
+    if found != known:
+        raise StoreRefusedError(
+            f"The database is at version {found}, this program works on {known}.",
+            next_step="Run flowhq-daemon migrate, or the Flow HQ that the database belongs to.",
+        )
+    return found
+
+
 def load_migrations(directory: Traversable | None = None) -> list[Migration]:
     """The numbered files in order; StoreRefusedError if a number is missing or double."""
     root = sql_root() if directory is None else directory

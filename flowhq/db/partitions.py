@@ -4,6 +4,7 @@ A row never fails for want of a partition: the default one takes it, and gives i
 is made. All of this needs the owner's rights.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
@@ -54,25 +55,38 @@ async def ensure_ahead(url: str, *, days: int = DAYS_AHEAD) -> list[str]:
             return await make_ahead(connection, days=days)
 
 
+async def ensure_days(url: str, days: Iterable[date]) -> list[str]:
+    """A partition for each of these days, as for rows that come from a backup; the names of those
+    made now."""
+    async with owner_connection(url) as connection:
+        with translated():
+            return await _make_missing(connection, days)
+
+
 async def make_ahead(
     connection: "asyncpg.Connection[Record]", *, days: int = DAYS_AHEAD
 ) -> list[str]:
     """The same on an open connection; each partition is a transaction of its own."""
-    existing = {row["relname"] for row in await connection.fetch(EXISTING)}
     now: datetime = await connection.fetchval(TODAY)
     today = now.astimezone(UTC).date()
-    made = []
-    for ahead in range(days + 1):
-        day = today + timedelta(days=ahead)
-        if name_of(day) not in existing:
-            await make_day(connection, day)
-            made.append(name_of(day))
-    return made
+    return await _make_missing(connection, [today + timedelta(days=n) for n in range(days + 1)])
 
 
 def name_of(day: date) -> str:
     """The partition that holds the messages created on this UTC day."""
     return f"message_logs_{day:%Y%m%d}"
+
+
+async def _make_missing(
+    connection: "asyncpg.Connection[Record]", days: Iterable[date]
+) -> list[str]:
+    existing = {row["relname"] for row in await connection.fetch(EXISTING)}
+    made = []
+    for day in days:
+        if name_of(day) not in existing:
+            await make_day(connection, day)
+            made.append(name_of(day))
+    return made
 
 
 async def make_day(connection: "asyncpg.Connection[Record]", day: date) -> None:

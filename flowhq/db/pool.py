@@ -20,6 +20,7 @@ from flowhq.db.faults import connecting, translated
 from flowhq.errors import StoreRefusedError, StoreUnavailableError
 from flowhq.figures import PoolFigures
 from flowhq.model import TenantId
+from flowhq.vault import Vault
 
 # Spec: guarantees.md, "Order, poison, pressure, outage". Longer, and a dead server holds a chat.
 COMMAND_TIMEOUT_S = 5.0
@@ -41,6 +42,10 @@ APP_ROLE = "flowhq_app"
 
 # One round trip: a transaction, and the tenant that it sees. Only a UUID is ever filled in.
 BEGIN_TENANT = "BEGIN; SELECT set_config('app.tenant_id', '{tenant_id}', true)"
+BEGIN_SNAPSHOT = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+    "SELECT set_config('app.tenant_id', '{tenant_id}', true)"
+)
 BEGIN_OPS = "BEGIN READ ONLY; SET LOCAL ROLE flowhq_ops"
 WHO_AM_I = """
 SELECT current_setting('server_version_num')::int AS version, current_user::text AS role,
@@ -51,10 +56,20 @@ SELECT current_setting('server_version_num')::int AS version, current_user::text
 class Tx:
     """One open transaction. Errors of the database leave its methods as the product's own."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_vault")
 
-    def __init__(self, connection: "PoolConnectionProxy[Record]") -> None:
+    def __init__(
+        self, connection: "PoolConnectionProxy[Record]", vault: Vault | None = None
+    ) -> None:
         self._connection = connection
+        self._vault = vault
+
+    @property
+    def vault(self) -> Vault:
+        """What opens sealed columns; to ask a database that was opened without one is a bug."""
+        if self._vault is None:
+            raise LookupError("this database was opened without a vault")
+        return self._vault
 
     async def execute(self, sql: str, *args: object) -> str:
         with translated():
@@ -78,19 +93,21 @@ class Database:
 
     ``url`` is the owner's: each connection logs in as it and takes the application's role at its
     start, for good. ``command_timeout_s`` limits each statement, ``connect_timeout_s`` each new
-    connection.
+    connection. ``vault`` opens what is sealed in it.
     """
 
     def __init__(
         self,
         url: str,
         *,
+        vault: Vault | None = None,
         min_size: int = 2,
         max_size: int = 10,
         command_timeout_s: float = COMMAND_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self._url = url
+        self._vault = vault
         self._min_size = min_size
         self._max_size = max_size
         self._command_timeout_s = command_timeout_s
@@ -151,6 +168,14 @@ class Database:
             yield tx
 
     @asynccontextmanager
+    async def snapshot(self, tenant_id: TenantId) -> AsyncIterator[Tx]:
+        """The same to read only: every statement sees the rows as they were at the first one."""
+        if not isinstance(tenant_id, UUID):
+            raise TypeError("a tenant is chosen by its UUID")
+        async with self._transaction(BEGIN_SNAPSHOT.format(tenant_id=tenant_id)) as tx:
+            yield tx
+
+    @asynccontextmanager
     async def ops(self) -> AsyncIterator[Tx]:
         """A read-only transaction that sees the ops views of all tenants, and nothing else."""
         async with self._transaction(BEGIN_OPS) as tx:
@@ -189,7 +214,7 @@ class Database:
         try:
             with translated():
                 await connection.execute(begin)
-            yield Tx(connection)
+            yield Tx(connection, self._vault)
             with translated():
                 await connection.execute("COMMIT")
         except BaseException as error:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
+from asyncpg import Record
 
-from flowhq.db import inbox, outbox
+from flowhq.db import datakeys, inbox, outbox
 from flowhq.db.cleaning import clean_text
 from flowhq.db.pool import Database, Tx
 from flowhq.errors import NotFoundError
@@ -19,6 +20,10 @@ log = structlog.get_logger(__name__)
 
 # Why a message was skipped or taken back: the tenant speaks from another number now.
 NUMBER_CHANGED = "number_changed"
+
+# The sealed places of a code: the picture, and what it encodes.
+PICTURE = "whatsapp_sessions.last_qr"
+TEXT = "whatsapp_sessions.last_qr_text"
 
 SAVE_QR = """
 UPDATE whatsapp_sessions SET last_qr = $2, last_qr_text = $3, last_qr_expires_at = $4
@@ -102,18 +107,34 @@ class SessionRow:
 
 
 async def fetch_session(database: Database, tenant_id: TenantId) -> SessionRow:
-    """NotFoundError if there is no such tenant."""
+    """NotFoundError if there is no such tenant, SealedError if its code cannot be opened."""
     async with database.tenant(tenant_id) as tx:
         row = await tx.fetchrow(FETCH_SESSION, tenant_id)
-    if row is None:
-        raise NotFoundError(f"There is no tenant {tenant_id}.")
-    return SessionRow(**{**row, "state": SessionState(row["state"])})
+        if row is None:
+            raise NotFoundError(f"There is no tenant {tenant_id}.")
+        picture, text = await _open_code(tx, tenant_id, row)
+    opened = {"last_qr": picture, "last_qr_text": text, "state": SessionState(row["state"])}
+    return SessionRow(**{**row, **opened})
 
 
 async def save_qr(
     tx: Tx, tenant_id: TenantId, text: str, data_url: str, expires_at: datetime | None
 ) -> None:
-    await tx.execute(SAVE_QR, tenant_id, clean_text(data_url), clean_text(text), expires_at)
+    key = await datakeys.tenant_key(tx, tenant_id)
+    picture = key.seal(clean_text(data_url), column=PICTURE, row=str(tenant_id))
+    sealed = key.seal(clean_text(text), column=TEXT, row=str(tenant_id))
+    await tx.execute(SAVE_QR, tenant_id, picture, sealed, expires_at)
+
+
+async def _open_code(tx: Tx, tenant_id: TenantId, row: Record) -> tuple[str | None, str | None]:
+    """Picture and text; None where there is none."""
+    if row["last_qr"] is None or row["last_qr_text"] is None:
+        return None, None
+    key, place = await datakeys.tenant_key(tx, tenant_id), str(tenant_id)
+    return (
+        key.open(bytes(row["last_qr"]), column=PICTURE, row=place),
+        key.open(bytes(row["last_qr_text"]), column=TEXT, row=place),
+    )
 
 
 async def save_identity(tx: Tx, tenant_id: TenantId, phone: str, lid: str) -> datetime:

@@ -21,6 +21,7 @@ from tests.acceptance.programs import (
     until,
 )
 from tests.acceptance.shop import Shop
+from tests.vaults import MASTER_TEXT
 
 CUSTOMER = "255713500001"
 # Longer than a drain could ever last in this test, so that only a hurry ends it.
@@ -191,7 +192,11 @@ def test_with_no_chromium_on_the_path_it_says_so(
 
 def test_without_its_database_it_names_no_password(tmp_path: Path) -> None:
     url = "postgresql://somebody:hunter2@127.0.0.1:1/none"
-    tried = try_to_start(tmp_path, FLOWHQ_DATABASE__URL=url)
+    key = tmp_path / "master.key"
+    key.write_text(MASTER_TEXT)
+    tried = try_to_start(
+        tmp_path, FLOWHQ_DATABASE__URL=url, FLOWHQ_SECRETS__MASTER_KEY_FILE=str(key)
+    )
     assert tried.exit_code == ExitCode.UNAVAILABLE
     assert re.search(r"PostgreSQL cannot be reached.*\n.+", tried.output)
     assert "hunter2" not in tried.output
@@ -213,6 +218,7 @@ def test_a_second_daemon_on_the_same_data_is_refused(
     own = {"FLOWHQ_ADMIN__PORT": "0"}
     if by == "url":
         own["FLOWHQ_DATABASE__URL"] = daemon.database_url
+        own["FLOWHQ_SECRETS__MASTER_KEY_FILE"] = str(daemon.home / "postgres/master.key")
     second = Program("second", tmp_path, "flowhq", "run", **(daemon.program.settings | own))
     second.launch()
     assert second.wait(START_LIMIT_S) == ExitCode.CONFIG

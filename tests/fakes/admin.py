@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+from flowhq.backup.taking import Taken
 from flowhq.db.accounting import Account, Books
 from flowhq.db.audit import Change, EntryFilter, EntryPage, EntryRow, NewEntry
 from flowhq.db.chats import ChatPage, ChatRow, Silence
@@ -37,6 +39,8 @@ from flowhq.model import (
     WorkerStatus,
 )
 from flowhq.qr import png_data_url
+
+T = TypeVar("T")
 
 
 class FakeStore:
@@ -246,6 +250,22 @@ class FakeAudit:
         return entry_id
 
 
+class FakeBackups:
+    """Takes none, but says that it did; ``locked_with`` has each passphrase it was given."""
+
+    def __init__(self) -> None:
+        self.locked_with: list[str | None] = []
+        self.refusal: FlowHQError | None = None
+
+    async def take(self, tenant_id: TenantId, passphrase: str | None) -> Taken:
+        if self.refusal is not None:
+            raise self.refusal
+        if passphrase is None:
+            raise InvalidInputError("A passphrase is needed.", field="passphrase")
+        self.locked_with.append(passphrase)
+        return Taken(Path("backups") / str(tenant_id), 4096, datetime.now(UTC), 2, {"tenants": 1})
+
+
 class FakeFleet:
     """Does what verbs say at once and records them; ``refusal`` is raised by the next verb."""
 
@@ -295,6 +315,12 @@ class FakeFleet:
         self.calls.append(("forget", tenant_id))
         await delete()
         self.seen.pop(tenant_id, None)
+
+    async def rest(self, tenant_id: TenantId, work: Callable[[], Awaitable[T]]) -> T:
+        if self.refusal is not None:
+            raise self.refusal
+        self.calls.append(("rest", tenant_id))
+        return await work()
 
     async def reload(self, tenant_id: TenantId) -> None:
         self.calls.append(("reload", tenant_id))

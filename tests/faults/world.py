@@ -20,6 +20,7 @@ from tests.acceptance.parts import Daemon
 from tests.acceptance.programs import LIMIT_S, START_LIMIT_S, Program, until
 from tests.faults.verdict import Ledger, Verdict, entries, judge
 from tests.pg import run_apart
+from tests.vaults import MASTER_TEXT
 
 # Every program is made of the source that this file belongs to, installed or not.
 SOURCE = {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -192,7 +193,10 @@ class World:
         self.peer = Peer(home)
         self.clock = home / "clock"
         self.clock.write_text("0")
+        master_key = home / "master.key"
+        master_key.write_text(MASTER_TEXT)
         more = {
+            "FLOWHQ_SECRETS__MASTER_KEY_FILE": str(master_key),
             "FLOWHQ_DATABASE__URL": self.way.url if self.way else self.postgres.url,
             "FLOWHQ_TEST_PEER": str(self.peer.socket),
             "FLOWHQ_TEST_CLOCK": str(self.clock),

@@ -2,17 +2,28 @@
 
 import asyncio
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
+from flowhq import masterkey
 from flowhq.admin.cookies import digest
 from flowhq.admin.identities import parse_token
+from flowhq.config import Config, DatabaseSettings
 from flowhq.db import audit, tokens, users
 from flowhq.db.embedded import EmbeddedPostgres
+from flowhq.db.installation import load_installation
+from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database
+from flowhq.db.sessions import save_qr
+from flowhq.db.tenants import NewTenant, create_tenant
 from flowhq.errors import ExitCode
+from flowhq.model import TenantId
 from flowhq.password import verify_password
+from tests.pg import run_apart
+from tests.vaults import MASTER_TEXT
 
 
 def daemon(
@@ -60,7 +71,7 @@ def test_the_doctor_says_every_failure_and_fails(tmp_path: Path) -> None:
     )
     assert done.returncode == ExitCode.FAILURE
     failed = [line.split(":")[0] for line in done.stdout.splitlines() if line.startswith("FAIL")]
-    assert failed == ["FAIL  Chromium", "FAIL  database"]
+    assert failed == ["FAIL  Chromium", "FAIL  database", "FAIL  master key"]
     assert "Traceback" not in done.stderr
 
 
@@ -91,3 +102,85 @@ async def test_users_and_tokens_are_made_whether_the_daemon_runs_or_not(tmp_path
     assert token.secret_sha256 == digest(parts.secret)
     assert [row.entry.route for row in entries] == ["create_token", "create_user"]
     assert parts.secret not in str(entries)
+
+
+async def furnish(folder: Path, number: str) -> TenantId:
+    """A tenant in the embedded database of this folder, with a sealed code."""
+    async with EmbeddedPostgres(folder / "var/postgres") as server:
+        url = server.dsn()
+        await migrate(url)
+        await load_installation(url)
+        settings = Config(database=DatabaseSettings(data_dir=folder / "var/postgres"))
+        async with Database(url, vault=await masterkey.open_vault(settings, url)) as database:
+            row = await create_tenant(database, NewTenant("Duka", number, "Duka"))
+            async with database.tenant(row.tenant_id) as tx:
+                await save_qr(tx, row.tenant_id, "2@siri", "data:siri", None)
+        return row.tenant_id
+
+
+def test_a_tenant_is_carried_from_one_empty_handed_folder_to_another(tmp_path: Path) -> None:
+    here, there = tmp_path / "a", tmp_path / "b"
+    here.mkdir()
+    there.mkdir()
+    tenant_id = run_apart(furnish(here, "+255700000001"))
+    file, key = tmp_path / "backup", tmp_path / "key"
+    key.write_text(MASTER_TEXT)
+    locked = ("--key-file", str(key))
+    taken = daemon(here, "backup-tenant", str(tenant_id), "--to", str(file), *locked)
+    assert taken.returncode == ExitCode.OK, taken.stderr
+    assert f"{file}: {file.stat().st_size} bytes" in taken.stdout
+    restored = daemon(there, "restore-tenant", str(file), *locked)
+    assert restored.returncode == ExitCode.OK, restored.stderr
+    assert f"Tenant {tenant_id} is back" in restored.stdout
+    again = daemon(there, "restore-tenant", str(file), *locked)
+    assert again.returncode == ExitCode.FAILURE
+    assert "exists here already" in again.stderr
+    nobody = daemon(there, "backup-tenant", str(uuid4()), "--to", str(file) + "2", *locked)
+    assert nobody.returncode == ExitCode.FAILURE
+    assert "There is no tenant" in nobody.stderr
+    for done in (taken, restored, again, nobody):
+        assert "Traceback" not in done.stderr
+        assert MASTER_TEXT.strip() not in done.stdout + done.stderr
+
+
+def test_the_master_key_is_made_rotated_missed_and_given_up(tmp_path: Path) -> None:
+    tenant_id = run_apart(furnish(tmp_path, "+255700000001"))
+    key = tmp_path / "var/postgres/master.key"
+    first = key.read_text()
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    rotated = daemon(tmp_path, "rotate-key")
+    assert rotated.returncode == ExitCode.OK, rotated.stderr
+    assert "wrapped anew: 1" in rotated.stdout
+    assert key.read_text() != first
+    assert sorted(path.name for path in key.parent.glob("master*")) == ["master.key"]
+    new = tmp_path / "elsewhere.key"
+    moved = daemon(tmp_path, "rotate-key", "--to", str(new))
+    assert moved.returncode == ExitCode.OK, moved.stderr
+    assert "Set [secrets] master_key_file" in moved.stdout
+    wrong = backup(tmp_path, tenant_id)
+    assert wrong.returncode == ExitCode.CONFIG
+    assert "not the one that this database is written with" in wrong.stderr
+    key.unlink()
+    missing = backup(tmp_path, tenant_id)
+    assert missing.returncode == ExitCode.CONFIG
+    assert f"{key} cannot be read" in missing.stderr
+    assert not key.exists()
+    right = backup(tmp_path, tenant_id, FLOWHQ_SECRETS__MASTER_KEY_FILE=str(new))
+    assert right.returncode == ExitCode.OK, right.stderr
+    lost = daemon(tmp_path, "rotate-key", "--lost")
+    assert lost.returncode == ExitCode.OK, lost.stderr
+    (tmp_path / "one").unlink()
+    assert backup(tmp_path, tenant_id).returncode == ExitCode.OK
+    secrets = [first.strip(), key.read_text().strip(), new.read_text().strip()]
+    for done in (rotated, moved, wrong, missing, right, lost):
+        assert "Traceback" not in done.stderr
+        assert not any(secret in done.stdout + done.stderr for secret in secrets)
+
+
+def backup(folder: Path, tenant_id: TenantId, **settings: str) -> subprocess.CompletedProcess[str]:
+    key = folder / "backup.key"
+    key.write_text(MASTER_TEXT)
+    target = ("--to", str(folder / "one"))
+    return daemon(
+        folder, "backup-tenant", str(tenant_id), *target, "--key-file", str(key), **settings
+    )

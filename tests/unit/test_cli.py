@@ -156,10 +156,10 @@ def test_a_password_is_never_an_argument_and_a_token_has_scopes(arguments: list[
 
 
 def test_an_interruption_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> str:
+    def interrupted(*_: object, **__: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_read_password", interrupted)
+    monkeypatch.setattr(cli, "_read_secret", interrupted)
     assert cli.execute(["hash-password"]) == cli.INTERRUPTED
 
 

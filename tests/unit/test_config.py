@@ -6,7 +6,7 @@ import pytest
 
 from flowhq import config
 from flowhq.config import Config
-from flowhq.errors import ConfigError, ExitCode
+from flowhq.errors import ConfigError, ExitCode, MisconfiguredError
 
 ARGON2 = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA"
 
@@ -94,6 +94,29 @@ def test_relative_paths_count_from_the_file(
     assert settings.web.profiles_dir == tmp_path / "profiles"
     assert settings.database.data_dir == elsewhere / "data"
     assert settings.logging.directory == tmp_path / "logs"
+
+
+def test_a_path_that_may_be_missing_is_none_or_counts_from_the_file(tmp_path: Path) -> None:
+    assert config.load(None, {}).secrets.master_key_file is None
+    path = written(tmp_path, '[secrets]\nmaster_key_file = "keys/master"\n')
+    assert config.load(path, {}).secrets.master_key_file == tmp_path / "keys/master"
+    empty = {"FLOWHQ_SECRETS__MASTER_KEY_FILE": ""}
+    assert config.load(path, empty).secrets.master_key_file is None
+    by_name = {"FLOWHQ_SECRETS__MASTER_KEY_FILE": "/run/key"}
+    assert config.load(path, by_name).secrets.master_key_file == Path("/run/key")
+    (found,) = problems(written(tmp_path, "[secrets]\nmaster_key_file = 7\n"), {})
+    assert "secrets.master_key_file: must be a path" in found
+
+
+def test_a_database_by_url_needs_a_master_key_that_is_set(tmp_path: Path) -> None:
+    settings = config.load(None, {})
+    assert config.master_key_file(settings) == settings.database.data_dir / "master.key"
+    url = {"FLOWHQ_DATABASE__URL": "postgresql://u:hunter2@db/x"}
+    with pytest.raises(MisconfiguredError, match="No master key is set") as refused:
+        config.master_key_file(config.load(None, url))
+    assert "hunter2" not in str(refused.value)
+    key = {"FLOWHQ_SECRETS__MASTER_KEY_FILE": "/run/key"}
+    assert config.master_key_file(config.load(None, url | key)) == Path("/run/key")
 
 
 def test_all_mistakes_are_reported_at_once_each_with_its_place(tmp_path: Path) -> None:

@@ -263,6 +263,62 @@ async def test_a_deletion_that_fails_leaves_a_stopped_tenant_and_can_be_repeated
     assert bench.supervisor.snapshot(ONE) is None
 
 
+async def test_a_running_tenant_rests_during_a_work_and_runs_again(bench: Bench) -> None:
+    await bench.start()
+    seen = []
+
+    async def work() -> str:
+        seen.append((bench.snapshot().worker, bench.snapshot().desired))
+        assert bench.desk.runners[ONE][0].closed
+        return "done"
+
+    assert await bench.supervisor.rest(ONE, work) == "done"
+    await settle()
+    assert seen == [(WorkerStatus.STOPPED, DesiredState.RUNNING)]
+    assert bench.desk.opened(ONE) == 2
+    assert bench.snapshot().worker is WorkerStatus.RUNNING
+
+
+async def test_a_tenant_runs_again_after_a_work_that_failed(bench: Bench) -> None:
+    async def work() -> None:
+        raise WrongStateError("No room.")
+
+    await bench.start()
+    with pytest.raises(WrongStateError, match="No room"):
+        await bench.supervisor.rest(ONE, work)
+    await settle()
+    assert bench.desk.opened(ONE) == 2
+
+
+async def test_a_stopped_or_parked_tenant_stays_so_after_a_work(bench: Bench) -> None:
+    await bench.supervisor.rest(ONE, nothing_more)
+    assert bench.snapshot().desired is DesiredState.STOPPED
+    assert bench.desk.opened(ONE) == 0
+    await bench.start()
+    await bench.fail(LoginRequiredError("Blocked.", reason=Reason.BLOCKED))
+    await bench.supervisor.rest(ONE, nothing_more)
+    await settle()
+    assert (bench.snapshot().reason, bench.desk.opened(ONE)) == (Reason.BLOCKED, 1)
+
+
+async def test_nobody_starts_a_tenant_during_a_work(bench: Bench) -> None:
+    may_end, begun = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await may_end.wait()
+
+    resting = asyncio.create_task(bench.supervisor.rest(ONE, work))
+    await begun.wait()
+    starting = asyncio.create_task(bench.supervisor.start(ONE))
+    await settle()
+    assert bench.desk.opened(ONE) == 0
+    may_end.set()
+    await asyncio.gather(resting, starting)
+    await settle()
+    assert bench.desk.opened(ONE) == 1
+
+
 async def test_a_reload_goes_to_the_desk(bench: Bench) -> None:
     await bench.supervisor.reload(ONE)
     assert bench.desk.calls == [("reload", ONE)]
@@ -317,6 +373,7 @@ VERBS: dict[str, Verb] = {
     "resume": lambda supervisor, tenant_id: supervisor.resume(tenant_id),
     "log_out": lambda supervisor, tenant_id: supervisor.log_out(tenant_id),
     "forget": lambda supervisor, tenant_id: supervisor.forget(tenant_id, nothing_more),
+    "rest": lambda supervisor, tenant_id: supervisor.rest(tenant_id, nothing_more),
 }
 
 

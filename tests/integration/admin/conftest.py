@@ -24,7 +24,7 @@ from flowhq.admin.server import AdminServer, tls_context
 from flowhq.clock import SystemClock
 from flowhq.config import AdminSettings
 from flowhq.db.tokens import NewToken
-from tests.fakes.admin import FakeAudit, FakeFleet, FakeStore
+from tests.fakes.admin import FakeAudit, FakeBackups, FakeFleet, FakeStore
 from tests.fakes.credentials import FakeCredentials
 from tests.pg import database, pg_home, pg_server, postgres_url
 
@@ -135,6 +135,11 @@ async def credentials() -> Credentials:
 
 
 @pytest.fixture
+def backups() -> FakeBackups:
+    return FakeBackups()
+
+
+@pytest.fixture
 def clock() -> QuickClock:
     return QuickClock()
 
@@ -156,6 +161,7 @@ async def server(
     fleet: FakeFleet,
     audit: AuditBook,
     credentials: Credentials,
+    backups: FakeBackups,
     clock: QuickClock,
     settings: AdminSettings,
     deps_folders: dict[str, Path],
@@ -163,6 +169,7 @@ async def server(
     deps = AdminDeps(
         store=store,
         fleet=fleet,
+        backups=backups,
         settings=settings,
         clock=clock,
         version="0.0.test",

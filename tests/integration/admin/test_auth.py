@@ -19,7 +19,7 @@ from flowhq.config import AdminSettings
 from flowhq.db.users import NewUser, UserChanges
 from flowhq.errors import MisconfiguredError
 from flowhq.password import NOBODYS_HASH, verify_password
-from tests.fakes.admin import FakeAudit, FakeFleet, FakeStore
+from tests.fakes.admin import FakeAudit, FakeBackups, FakeFleet, FakeStore
 from tests.fakes.credentials import FakeCredentials
 from tests.integration.admin.conftest import PASSWORD, TOKEN, Api, QuickClock, basic
 
@@ -201,9 +201,8 @@ async def test_the_application_refuses_to_be_built_without_a_password(
     store: FakeStore, fleet: FakeFleet, clock: QuickClock
 ) -> None:
     settings = AdminSettings(password_hash=SecretStr(""))
-    deps = AdminDeps(
-        store, fleet, settings, clock, "0", clock.now(), FakeAudit(), FakeCredentials()
-    )
+    parts = (FakeAudit(), FakeCredentials())
+    deps = AdminDeps(store, fleet, settings, clock, "0", clock.now(), *parts, backups=FakeBackups())
     with pytest.raises(MisconfiguredError, match="hash-password"):
         create_app(deps)
 

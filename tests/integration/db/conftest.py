@@ -19,6 +19,7 @@ from tests.pg import (
     plain_url,
     postgres_url,
 )
+from tests.vaults import open_vault
 
 __all__ = [
     "database",
@@ -40,7 +41,7 @@ def any_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def store(any_url: str) -> AsyncIterator[Database]:
-    async with Database(any_url) as opened:
+    async with Database(any_url, vault=await open_vault(any_url)) as opened:
         yield opened
 
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from flowhq.db.datakeys import tenant_key
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database, Tx
 from flowhq.errors import StoreRefusedError
@@ -30,6 +31,7 @@ TABLES = [
     "chat_cursors",
     "tenant_spans",
     "retention_marks",
+    "data_keys",
 ]
 
 INSERT_EVENT = """
@@ -59,6 +61,7 @@ async def furnished(shop: Shop, other_shop: Shop) -> tuple[Shop, Shop]:
             await tx.execute(INSERT_EVENT, one.tenant_id)
             await tx.execute(INSERT_SPAN, one.tenant_id)
             await tx.execute(INSERT_MARK, one.tenant_id)
+            await tenant_key(tx, one.tenant_id)
     return shop, other_shop
 
 

@@ -234,6 +234,7 @@ async def test_a_deleted_tenant_leaves_no_row_behind(
         )
         async with one.database.tenant(one.tenant_id) as tx:
             await tx.execute(SET_MARK, one.tenant_id, datetime.now(UTC))
+        await one.ledger.save_qr(text="2@abc", data_url="data:image/png;x", expires_at=None)
     await delete_tenant(shop.database, shop.tenant_id)
     async with owner_connection(any_url) as connection:
         tables = await connection.fetch(
@@ -247,7 +248,7 @@ async def test_a_deleted_tenant_leaves_no_row_behind(
                 f"SELECT DISTINCT tenant_id FROM {table['name']}"  # noqa: S608
             )
             assert {row["tenant_id"] for row in owners} == {other_shop.tenant_id}, table["name"]
-    assert len(tables) == 13
+    assert len(tables) == 14
 
 
 # -- states --------------------------------------------------------------------------------------
