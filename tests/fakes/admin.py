@@ -231,7 +231,8 @@ class FakeAudit:
         if self.failure is not None:
             raise self.failure
         row = self.entries[entry_id]
-        self.entries[entry_id] = replace(row, status=status, changes=changes, done_at=row.at)
+        if row.status is None:
+            self.entries[entry_id] = replace(row, status=status, changes=changes, done_at=row.at)
 
     async def write(self, entry: NewEntry, *, status: int, changes: Sequence[Change]) -> None:
         self._keep(entry, status, changes)
@@ -239,7 +240,8 @@ class FakeAudit:
     async def list_entries(
         self, wanted: EntryFilter, *, limit: int, before: str | None
     ) -> EntryPage:
-        return EntryPage(*_page(list(self.entries.values())[::-1], limit, before, "before"))
+        rows = [row for row in self.entries.values() if _fits(row.entry, wanted)]
+        return EntryPage(*_page(rows[::-1], limit, before, "before"))
 
     def _keep(self, entry: NewEntry, status: int | None, changes: Sequence[Change]) -> UUID:
         if self.failure is not None:
@@ -248,6 +250,14 @@ class FakeAudit:
         done_at = None if status is None else now
         self.entries[entry_id] = EntryRow(entry_id, now, entry, status, changes, done_at)
         return entry_id
+
+
+def _fits(entry: NewEntry, wanted: EntryFilter) -> bool:
+    return (
+        wanted.tenant_id in (None, entry.tenant_id)
+        and wanted.principal in (None, entry.principal)
+        and wanted.route in (None, entry.route)
+    )
 
 
 class FakeBackups:

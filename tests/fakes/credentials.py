@@ -129,7 +129,8 @@ class FakeCredentials:
         self._fail()
         if token_id not in self.tokens:
             raise NotFoundError(f"There is no token {token_id}.")
-        self.tokens[token_id] = replace(self.tokens[token_id], revoked_at=_now())
+        row = self.tokens[token_id]
+        self.tokens[token_id] = replace(row, revoked_at=row.revoked_at or _now())
         return self.tokens[token_id]
 
     def _fail(self) -> None:

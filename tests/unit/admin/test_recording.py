@@ -1,7 +1,24 @@
 """What an audit entry says of a change: each field that differs, and nothing that must not stay."""
 
-from flowhq.admin.recording import CHANGES_MAX, VALUE_MAX, differences, target_of
-from flowhq.db.audit import Change
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from flowhq.admin.recording import (
+    CHANGES_MAX,
+    VALUE_MAX,
+    Trace,
+    differences,
+    record_change,
+    record_success,
+    target_of,
+)
+from flowhq.db.audit import Change, NewEntry
+from flowhq.errors import StoreUnavailableError, WrongStateError
+from tests.fakes.admin import FakeAudit
+
+ENTRY = NewEntry("user:asha", "192.0.2.7", "req-1", "POST", "pause_tenant")
 
 
 def test_only_what_differs_is_told_by_its_path() -> None:
@@ -54,3 +71,46 @@ def test_a_target_has_the_ids_of_the_path_but_nothing_that_opens_something() -> 
         "message": "m" * VALUE_MAX,
     }
     assert target_of({"message": "a\0b\udcff"}) == {"message": "a\\0b?"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (WrongStateError("It does not fit."), 409),
+        (StoreUnavailableError("The database is away."), 503),
+        (RuntimeError("a bug"), 500),
+        (asyncio.CancelledError(), None),
+    ],
+)
+async def test_an_entry_tells_how_its_change_ended(
+    error: BaseException, status: int | None
+) -> None:
+    book = FakeAudit()
+
+    async def work() -> web.StreamResponse:
+        assert [row.status for row in book.entries.values()] == [None]
+        raise error
+
+    with pytest.raises(type(error)):
+        await record_change(book, ENTRY, Trace(), work)
+    assert [row.status for row in book.entries.values()] == [status]
+
+
+async def test_a_route_that_is_open_to_all_is_entered_under_the_name_it_found() -> None:
+    book, trace = FakeAudit(), Trace()
+
+    def entry_of(principal: str) -> NewEntry:
+        return NewEntry(principal, "192.0.2.7", "req-1", "POST", "log_in")
+
+    async def let_in() -> web.StreamResponse:
+        trace.principal = "user:asha"
+        return web.Response(status=201)
+
+    async def turn_away() -> web.StreamResponse:
+        return web.Response(status=401)
+
+    await record_success(book, entry_of, trace, turn_away)
+    assert book.entries == {}
+    await record_success(book, entry_of, trace, let_in)
+    (row,) = book.entries.values()
+    assert (row.entry.principal, row.status) == ("user:asha", 201)
