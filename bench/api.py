@@ -32,6 +32,7 @@ from pydantic import SecretStr
 from bench.filling import Server, throwaway_server
 from flowhq.admin.app import create_app
 from flowhq.admin.credentials import PostgresCredentials
+from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.server import AdminServer
 from flowhq.admin.store import PostgresAudit, PostgresStore
@@ -147,6 +148,7 @@ async def serving(server: Server) -> AsyncIterator[Bench]:
             started_at=datetime.now(UTC),
             audit=PostgresAudit(database),
             credentials=PostgresCredentials(database),
+            portal=PortalStore(database),
             pulse=pulse,
             metrics=figures,
             backups=FakeBackups(),

@@ -148,6 +148,33 @@ class AdminSettings(_Section):
         return value
 
 
+class PortalSettings(_Section):
+    secret_keys = frozenset({"client_secret"})
+
+    public_url: str = ""
+    issuer: str = "https://accounts.google.com"
+    client_id: str = Field("", max_length=300)
+    client_secret: SecretStr = SecretStr("")
+    after_sign_in: str = Field("/portal/me", min_length=1, max_length=300)
+
+    @field_validator("public_url")
+    @classmethod
+    def _safe_address(cls, url: str) -> str:
+        return _require_web_address(url).rstrip("/") if url else ""
+
+    @field_validator("issuer")
+    @classmethod
+    def _safe_issuer(cls, url: str) -> str:
+        return _require_web_address(url)
+
+    @field_validator("after_sign_in")
+    @classmethod
+    def _own_path(cls, path: str) -> str:
+        if not re.fullmatch(r"/(?!/)[\x21-\x5b\x5d-\x7e]*", path):
+            raise ValueError("must be a path of this daemon, such as /portal/me")
+        return path
+
+
 class WebSettings(_Section):
     url: str = "https://web.whatsapp.com/"
     profiles_dir: Path = Path("var/profiles")
@@ -161,13 +188,7 @@ class WebSettings(_Section):
     @field_validator("url")
     @classmethod
     def _safe_address(cls, url: str) -> str:
-        parts = urlsplit(url)
-        allowed = parts.scheme == "https" or (
-            parts.scheme == "http" and is_loopback(parts.hostname or "")
-        )
-        if not allowed or not parts.hostname or parts.username or parts.query or parts.fragment:
-            raise ValueError("must be an https address (http only for a loopback host)")
-        return url if parts.path else f"{url}/"
+        return url if urlsplit(_require_web_address(url)).path else f"{url}/"
 
     @field_validator("user_agent")
     @classmethod
@@ -314,6 +335,7 @@ class Config(BaseModel):
     file: Path | None = None
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     admin: AdminSettings = Field(default_factory=AdminSettings)
+    portal: PortalSettings = Field(default_factory=PortalSettings)
     web: WebSettings = Field(default_factory=WebSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     supervisor: SupervisorSettings = Field(default_factory=SupervisorSettings)
@@ -328,6 +350,7 @@ class Config(BaseModel):
 SECTIONS: Mapping[str, type[_Section]] = {
     "database": DatabaseSettings,
     "admin": AdminSettings,
+    "portal": PortalSettings,
     "web": WebSettings,
     "limits": LimitSettings,
     "supervisor": SupervisorSettings,
@@ -532,6 +555,17 @@ def _require_floor(value: float, info: ValidationInfo, other: str, *, factor: fl
     if floor is not None and value < floor * factor:
         times = f"{factor:g} times " if factor != 1 else ""
         raise ValueError(f"must be at least {times}{other}, which is {floor:g} (this is {value:g})")
+
+
+def _require_web_address(url: str) -> str:
+    """Refuses what is neither https nor http on this machine, and credentials in an address."""
+    parts = urlsplit(url)
+    allowed = parts.scheme == "https" or (
+        parts.scheme == "http" and is_loopback(parts.hostname or "")
+    )
+    if not allowed or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("must be an https address (http only for a loopback host)")
+    return url
 
 
 def _sentence(message: str) -> str:

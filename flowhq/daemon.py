@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from flowhq import killpoints, masterkey, watchdog
 from flowhq import log as logs
 from flowhq.admin.app import create_app
 from flowhq.admin.credentials import PostgresCredentials
+from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.server import AdminServer, tls_context
 from flowhq.admin.store import PostgresAudit, PostgresStore
@@ -39,6 +40,7 @@ from flowhq.db.installation import Installation, load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
 from flowhq.desk import ChannelHost, MakeLedger, TenantDesk
+from flowhq.egress.client import EgressClient
 from flowhq.errors import (
     ExitCode,
     InUseError,
@@ -144,6 +146,8 @@ async def _open(
     supervisor = Supervisor(desk, clock, config.supervisor)
     backups = _backups(config, database, installation)
     deps = _admin_deps(config, clock, database, supervisor, pulse, metrics, backups)
+    egress = await stack.enter_async_context(EgressClient(config.egress))
+    deps = replace(deps, egress=egress)
     tls = tls_context(config.admin)
     server = AdminServer(create_app(deps), config.admin.host, config.admin.port, tls)
     await server.open()
@@ -185,6 +189,8 @@ def _admin_deps(
 ) -> AdminDeps:
     return AdminDeps(
         store=PostgresStore(database),
+        portal=PortalStore(database),
+        portal_settings=config.portal,
         fleet=supervisor,
         backups=backups,
         settings=config.admin,

@@ -70,7 +70,9 @@ CREATE TABLE installation (
 CREATE TABLE tenants (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     name text NOT NULL,
-    phone_number text NOT NULL,                              -- E.164, the number of the bot
+    phone_number text,                                       -- E.164, the number of the bot;
+                                                             -- NULL until an owner's first setup
+                                                             -- request is approved: not startable
     status tenant_status NOT NULL DEFAULT 'NEW',             -- observed
     desired_state desired_state NOT NULL DEFAULT 'STOPPED',  -- wanted
     reason text NOT NULL DEFAULT 'NOT_STARTED',              -- flowhq.model.Reason
@@ -989,6 +991,142 @@ CREATE TABLE api_tokens (
 );
 -- GET /admin/tokens, newest first.
 CREATE INDEX api_tokens_created_at_idx ON api_tokens (created_at, id);
+-- == The portal ==================================================================================
+
+-- What somebody is to a tenant.
+CREATE TYPE portal_role AS ENUM ('OWNER');
+
+-- SUBMITTED -> REVIEWING   somebody looks at it
+-- either -> APPROVED       its number and template are the tenant's, the worker is started
+-- APPROVED -> ACTIVE       the first connection after it (states.SAVE)
+-- either -> REJECTED       the reason says why
+CREATE TYPE setup_status AS ENUM ('SUBMITTED', 'REVIEWING', 'APPROVED', 'ACTIVE', 'REJECTED');
+
+-- A business owner. Who signs in first gets a tenant of their own (portal.sign_in).
+CREATE TABLE portal_users (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    email text NOT NULL,                      -- lower case, so that it is unique whatever the case
+    name text NOT NULL DEFAULT '',
+    phone text,                               -- E.164, the owner's own
+    role portal_role NOT NULL DEFAULT 'OWNER',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT portal_users_pkey PRIMARY KEY (id),
+    CONSTRAINT portal_users_email_key UNIQUE (email),
+    CONSTRAINT portal_users_tenant_id_key UNIQUE (tenant_id, id),
+    CONSTRAINT portal_users_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
+    CONSTRAINT portal_users_email_check CHECK (email = lower(email) AND email LIKE '_%@_%')
+);
+CREATE TRIGGER portal_users_updated_at BEFORE UPDATE ON portal_users
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+-- An owner asks for a bot; one request at a time is open.
+CREATE TABLE setup_requests (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    template_type template_type NOT NULL,
+    whatsapp_number text NOT NULL,
+    notes text NOT NULL DEFAULT '',
+    status setup_status NOT NULL DEFAULT 'SUBMITTED',
+    reason text NOT NULL DEFAULT '',          -- why it was rejected; the owner reads it
+    decided_by text NOT NULL DEFAULT '',      -- who looked at it last, as the audit names them
+    reviewing_at timestamptz,
+    approved_at timestamptz,
+    active_at timestamptz,
+    rejected_at timestamptz,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT setup_requests_pkey PRIMARY KEY (id),
+    CONSTRAINT setup_requests_user_id_fkey FOREIGN KEY (tenant_id, user_id)
+        REFERENCES portal_users (tenant_id, id) ON DELETE CASCADE,
+    CONSTRAINT setup_requests_number_check CHECK (whatsapp_number ~ '^\+[1-9][0-9]{6,14}$'),
+    CONSTRAINT setup_requests_reason_check CHECK (status <> 'REJECTED' OR reason <> '')
+);
+CREATE UNIQUE INDEX setup_requests_open_key ON setup_requests (tenant_id)
+    WHERE status IN ('SUBMITTED', 'REVIEWING', 'APPROVED');
+-- serves: the tenant's newest request (setup.LATEST)
+CREATE INDEX setup_requests_tenant_id_idx ON setup_requests (tenant_id, created_at, id);
+-- serves: the requests of one status, newest first (setup.LIST_BY_STATUS)
+CREATE INDEX setup_requests_status_idx ON setup_requests (status, created_at, id);
+-- serves: all requests, newest first (setup.LIST_REQUESTS)
+CREATE INDEX setup_requests_created_at_idx ON setup_requests (created_at, id);
+CREATE TRIGGER setup_requests_updated_at BEFORE UPDATE ON setup_requests
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+-- What owners did and what became of what they asked for; without texts, numbers and secrets.
+CREATE TABLE portal_event_logs (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    tenant_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    event_type text NOT NULL,                 -- flowhq.db.portal.PortalEvent
+    payload jsonb NOT NULL DEFAULT '{}',
+    at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT portal_event_logs_pkey PRIMARY KEY (id),
+    CONSTRAINT portal_event_logs_user_id_fkey FOREIGN KEY (tenant_id, user_id)
+        REFERENCES portal_users (tenant_id, id) ON DELETE CASCADE
+);
+-- serves: a tenant's events, newest first
+CREATE INDEX portal_event_logs_tenant_id_idx ON portal_event_logs (tenant_id, id);
+
+-- Browsers of owners that are signed in at the daemon itself. The secret begins with the tenant's id,
+-- as the token of a pairing link does.
+CREATE TABLE portal_sessions (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    secret_sha256 bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    last_used_at timestamptz NOT NULL DEFAULT now(),   -- to the minute
+    CONSTRAINT portal_sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT portal_sessions_secret_sha256_key UNIQUE (secret_sha256),
+    CONSTRAINT portal_sessions_user_id_fkey FOREIGN KEY (tenant_id, user_id)
+        REFERENCES portal_users (tenant_id, id) ON DELETE CASCADE,
+    CONSTRAINT portal_sessions_secret_sha256_check CHECK (octet_length(secret_sha256) = 32)
+);
+-- serves: the sessions of a user (foreign key)
+CREATE INDEX portal_sessions_user_id_idx ON portal_sessions (tenant_id, user_id);
+
+-- A link with which an owner without an account pairs a phone. Its token begins with the tenant's id,
+-- so that it is looked up inside the tenant's scope (db/pairinglinks.py).
+CREATE TABLE pairing_links (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    tenant_id uuid NOT NULL,
+    token_sha256 bytea NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    opened_at timestamptz,                    -- its page first asked for the code
+    used_at timestamptz,                      -- a phone was connected (states.SAVE)
+    revoked_at timestamptz,
+    CONSTRAINT pairing_links_pkey PRIMARY KEY (id),
+    CONSTRAINT pairing_links_token_sha256_key UNIQUE (token_sha256),
+    CONSTRAINT pairing_links_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
+    CONSTRAINT pairing_links_token_sha256_check CHECK (octet_length(token_sha256) = 32),
+    CONSTRAINT pairing_links_expires_at_check CHECK (expires_at > created_at)
+);
+-- serves: the tenant's links, newest first (pairinglinks.LIST_LINKS)
+CREATE INDEX pairing_links_tenant_id_idx ON pairing_links (tenant_id, created_at, id);
+
+-- The keys that portals show; of the installation. Two places, so that two are alive at most.
+CREATE TABLE portal_keys (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    name text NOT NULL,
+    slot smallint NOT NULL,
+    key_sha256 bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    last_used_at timestamptz,                 -- to the minute
+    retired_at timestamptz,
+    CONSTRAINT portal_keys_pkey PRIMARY KEY (id),
+    CONSTRAINT portal_keys_key_sha256_key UNIQUE (key_sha256),
+    CONSTRAINT portal_keys_name_check CHECK (name <> ''),
+    CONSTRAINT portal_keys_slot_check CHECK (slot IN (1, 2)),
+    CONSTRAINT portal_keys_key_sha256_check CHECK (octet_length(key_sha256) = 32)
+);
+CREATE UNIQUE INDEX portal_keys_live_key ON portal_keys (slot) WHERE retired_at IS NULL;
 
 -- == The second wall ==============================================================================
 --
@@ -1009,7 +1147,8 @@ BEGIN
     FOREACH v_table IN ARRAY ARRAY[
         'tenants', 'tenant_configs', 'whatsapp_sessions', 'worker_processes', 'tenant_events',
         'contacts', 'conversations', 'message_logs', 'inbox', 'outbox', 'chat_aliases',
-        'chat_cursors', 'tenant_spans', 'retention_marks', 'data_keys'
+        'chat_cursors', 'tenant_spans', 'retention_marks', 'data_keys', 'portal_users',
+        'setup_requests', 'portal_event_logs', 'pairing_links', 'portal_sessions'
     ] LOOP
         v_column := CASE v_table WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END;
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', v_table);
@@ -1031,6 +1170,9 @@ GRANT UPDATE (password_hash, role, disabled_at, updated_at) ON admin_users TO fl
 GRANT UPDATE (last_used_at, revoked_at) ON api_tokens TO flowhq_app;
 GRANT SELECT, INSERT, DELETE ON admin_sessions TO flowhq_app;
 GRANT UPDATE (last_used_at) ON admin_sessions TO flowhq_app;
+-- The installation's own: what the application's role may do is named right by right.
+GRANT SELECT, INSERT ON portal_keys TO flowhq_app;
+GRANT UPDATE (last_used_at, retired_at) ON portal_keys TO flowhq_app;
 
 -- A partition is reached through its parent only: it has no policy and no grant of its own.
 ALTER TABLE message_logs_default ENABLE ROW LEVEL SECURITY;
@@ -1056,6 +1198,10 @@ CREATE POLICY ops_read ON outbox FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 CREATE POLICY ops_read ON tenant_spans FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
+CREATE POLICY ops_read ON portal_users FOR SELECT TO flowhq_ops
+    USING ((SELECT current_user = 'flowhq_ops'));
+CREATE POLICY ops_read ON setup_requests FOR SELECT TO flowhq_ops
+    USING ((SELECT current_user = 'flowhq_ops'));
 
 GRANT SELECT ON tenants, tenant_configs, worker_processes, tenant_events, tenant_spans
     TO flowhq_ops;
@@ -1064,6 +1210,8 @@ GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid, own_lid)
 GRANT SELECT (tenant_id, from_me, source, state, reason, ord, created_at) ON inbox TO flowhq_ops;
 GRANT SELECT (tenant_id, state, id, planned_at) ON outbox TO flowhq_ops;
 GRANT SELECT ON retention_runs, retention_state TO flowhq_ops;
+GRANT SELECT (id, tenant_id, email, name) ON portal_users TO flowhq_ops;
+GRANT SELECT ON setup_requests TO flowhq_ops;
 
 CREATE VIEW ops_tenants AS
 SELECT
@@ -1131,6 +1279,24 @@ FROM outbox o WHERE o.state IN ('planned', 'sending', 'unknown') GROUP BY o.tena
 UNION ALL
 SELECT o.tenant_id, 'dead', count(*), min(o.planned_at)
 FROM outbox o WHERE o.state = 'dead' GROUP BY o.tenant_id;
+-- What owners ask for, with whose it is.
+CREATE VIEW ops_setup_requests AS
+SELECT
+    r.id, r.tenant_id, r.user_id, r.template_type, r.whatsapp_number, r.notes, r.status, r.reason,
+    r.decided_by, r.reviewing_at, r.approved_at, r.active_at, r.rejected_at, r.created_at,
+    t.name AS tenant_name, u.email AS user_email, u.name AS user_name
+FROM setup_requests r
+JOIN tenants t ON t.id = r.tenant_id
+JOIN portal_users u ON u.tenant_id = r.tenant_id AND u.id = r.user_id;
+
+-- The narrow door before a tenant is known: one address in, one tenant out. It runs as flowhq_ops,
+-- which sees the addresses; the role that calls it cannot list them.
+CREATE FUNCTION portal_tenant_of(p_email text) RETURNS uuid
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT u.tenant_id FROM portal_users u WHERE u.email = p_email
+$$;
+REVOKE ALL ON FUNCTION portal_tenant_of(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION portal_tenant_of(text) TO flowhq_app;
 
 -- A new owner must be able to create in the schema, for the moment of the change only.
 DO $$
@@ -1148,6 +1314,8 @@ BEGIN
     ALTER VIEW ops_replies OWNER TO flowhq_ops;
     ALTER VIEW ops_spans OWNER TO flowhq_ops;
     ALTER VIEW ops_queues OWNER TO flowhq_ops;
+    ALTER VIEW ops_setup_requests OWNER TO flowhq_ops;
+    ALTER FUNCTION portal_tenant_of(text) OWNER TO flowhq_ops;
     IF v_lend THEN
         EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM flowhq_ops', current_schema());
     END IF;

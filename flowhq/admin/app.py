@@ -17,9 +17,15 @@ from flowhq.admin import (
     logs,
     messages,
     metrics,
+    pair_page,
     pairing,
+    pairing_links,
+    portal,
+    portal_keys,
+    portal_signin,
     retention,
     sessions,
+    setup_requests,
     tenants,
     tokens,
     users,
@@ -30,7 +36,10 @@ from flowhq.admin.inputs import BODY_MAX_BYTES, NoBody, NoQuery
 from flowhq.admin.limits import RequestLimits
 from flowhq.admin.middleware import LIMITS, MIDDLEWARES, PROXIES, add_headers
 from flowhq.admin.openapi import document
+from flowhq.admin.openid import OpenIdClient
 from flowhq.admin.polling import CLOSING
+from flowhq.admin.portal_auth import PORTAL_GATE, PortalGate
+from flowhq.admin.portal_signin import OPENID
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.proxies import Proxies
 from flowhq.admin.routes import AUTHENTICATOR, DEPS, AnyRoute, Call, Route, bind
@@ -69,6 +78,12 @@ ROUTES: Sequence[AnyRoute] = (
     *tokens.ROUTES,
     *audit.ROUTES,
     *backups.ROUTES,
+    *portal_keys.ROUTES,
+    *setup_requests.ROUTES,
+    *portal.ROUTES,
+    *portal_signin.ROUTES,
+    *pairing_links.ROUTES,
+    *pair_page.ROUTES,
     Route(
         "GET",
         "/openapi.json",
@@ -95,6 +110,8 @@ def create_app(deps: AdminDeps) -> web.Application:
     )
     app[PROXIES] = Proxies(deps.settings)
     app[LIMITS] = RequestLimits(deps.settings, deps.clock)
+    app[PORTAL_GATE] = PortalGate(deps.portal)
+    app[OPENID] = OpenIdClient(deps.portal_settings, deps.egress, deps.clock)
     app[DESCRIPTION] = orjson.dumps(document(ROUTES, deps.version))
     app.on_response_prepare.append(add_headers)
     bind(app, ROUTES)

@@ -8,8 +8,11 @@ import hashlib
 import hmac
 import secrets
 from datetime import timedelta
+from typing import Literal
 
 from aiohttp import web
+
+SameSite = Literal["Strict", "Lax"]
 
 COOKIE = "__Host-flowhq"
 CSRF_HEADER = "X-CSRF-Token"
@@ -41,8 +44,14 @@ def read_cookie(request: web.Request, name: str = COOKIE) -> str | None:
 
 
 def set_cookie(
-    response: web.StreamResponse, secret: str, longest: timedelta, name: str = COOKIE
+    response: web.StreamResponse,
+    secret: str,
+    longest: timedelta,
+    name: str = COOKIE,
+    *,
+    samesite: SameSite = "Strict",
 ) -> None:
+    """``samesite`` Lax where another site's page sends the browser to us and it must come along."""
     response.set_cookie(
         name,
         secret,
@@ -50,7 +59,7 @@ def set_cookie(
         path="/",
         secure=True,
         httponly=True,
-        samesite="Strict",
+        samesite=samesite,
     )
 
 

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from aiohttp import web
 
-from flowhq.admin.cookies import CSRF_HEADER, csrf_of, read_cookie
+from flowhq.admin.cookies import COOKIE, CSRF_HEADER, csrf_of, read_cookie
 from flowhq.admin.problems import (
     CROSS_SITE,
     SECRET_IN_URL,
@@ -33,6 +33,8 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
     "Server": "Flow HQ",
 }
+# What a page of ours may say differently.
+OWN_OF_PAGES = frozenset({"Cache-Control", "Content-Security-Policy"})
 _SECRET_KEY = re.compile(
     r"(^|_)(password|passwd|pwd|pass|token|secret|key|auth|authorization|bearer|credentials?)$"
     r"|^(api|access|admin|portal)(key|token|password)$"
@@ -66,18 +68,18 @@ def check_origin(request: web.Request, client: Client) -> None:
         )
 
 
-def check_csrf(request: web.Request) -> None:
+def check_csrf(request: web.Request, cookie: str = COOKIE) -> None:
     """Refuses a change by cookie without the session's own token: a browser adds the cookie to
     whatever page makes it send something, and only a page of ours knows the token."""
     if request.method in SAFE_METHODS:
         return
-    expected = csrf_of(read_cookie(request) or "")
+    expected = csrf_of(read_cookie(request, cookie) or "")
     given = request.headers.get(CSRF_HEADER, "").encode("utf-8", "surrogateescape")
     if not hmac.compare_digest(given, expected.encode()):
         raise ProblemError(
             CROSS_SITE,
             f"A change by a browser's session needs the header {CSRF_HEADER}.",
-            next_step="Send the csrf_token that GET /admin/session answers.",
+            next_step="Send the csrf_token that GET /admin/session or /portal/session answers.",
         )
 
 

@@ -9,12 +9,20 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Annotated, Any, NoReturn, TypeVar
 from uuid import UUID
 
 import orjson
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from flowhq.admin.problems import (
@@ -80,6 +88,14 @@ Name = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_MAX),
     AfterValidator(_one_line),
 ]
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+# A field of a change: the default only stands for "not given", and the description has none.
+optional = partial(Field, json_schema_extra=_without_default)
 
 
 def converted(convert: Callable[[Any], Any]) -> AfterValidator:

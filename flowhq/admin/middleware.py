@@ -18,6 +18,7 @@ from flowhq.admin.auth import Sent
 from flowhq.admin.cookies import read_cookie
 from flowhq.admin.inputs import read_tenant_id
 from flowhq.admin.limits import RequestLimits
+from flowhq.admin.portal_auth import CALLER, PORTAL_GATE
 from flowhq.admin.proxies import CLIENT, Proxies, client_of
 from flowhq.admin.routes import (
     AUTHENTICATOR,
@@ -29,7 +30,7 @@ from flowhq.admin.routes import (
     AnyRoute,
     find_route,
 )
-from flowhq.admin.scopes import Principal
+from flowhq.admin.scopes import Principal, Scope
 from flowhq.errors import FlowHQError, NotFoundError
 
 PROXIES = web.AppKey("proxies", Proxies)
@@ -100,22 +101,32 @@ async def sign_in(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Lets only those in who may; unknown addresses are told apart only to them."""
     route = find_route(request)
     if route is None or not route.public:
-        admitted = await request.app[AUTHENTICATOR].admit(
-            Sent(
-                authorization=request.headers.get("Authorization"),
-                cookie=read_cookie(request),
-                address=client_of(request).address,
-                by_script=request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate",
-            )
-        )
-        request[PRINCIPAL] = admitted.principal
-        request.app[LIMITS].admit(admitted.principal.name)
-        if admitted.session is not None:
-            request[SESSION] = admitted.session
-            guard.check_csrf(request)
+        principal = await _admit(request, route)
+        request[PRINCIPAL] = principal
+        request.app[LIMITS].admit(principal.name)
         if route is not None:
-            _require(admitted.principal, route, request)
+            _require(principal, route, request)
     return await handler(request)
+
+
+async def _admit(request: web.Request, route: AnyRoute | None) -> Principal:
+    """Who asks. The routes of portals take a portal's credentials, and no other route does."""
+    if route is not None and route.needs is Scope.PORTAL:
+        caller = await request.app[PORTAL_GATE].admit(request)
+        request[CALLER] = caller
+        return caller.principal
+    admitted = await request.app[AUTHENTICATOR].admit(
+        Sent(
+            authorization=request.headers.get("Authorization"),
+            cookie=read_cookie(request),
+            address=client_of(request).address,
+            by_script=request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate",
+        )
+    )
+    if admitted.session is not None:
+        request[SESSION] = admitted.session
+        guard.check_csrf(request)
+    return admitted.principal
 
 
 def _require(principal: Principal, route: AnyRoute, request: web.Request) -> None:
@@ -134,9 +145,11 @@ def _require(principal: Principal, route: AnyRoute, request: web.Request) -> Non
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """The response signal that puts the security headers and the request's id on every answer."""
+    """The response signal that puts the security headers (where the handler set none)
+    and the request's id on every answer."""
     for name, value in guard.SECURITY_HEADERS.items():
-        response.headers[name] = value
+        if name not in guard.OWN_OF_PAGES or name not in response.headers:
+            response.headers[name] = value
     request_id = request.get(REQUEST_ID)
     if request_id is not None:
         response.headers[REQUEST_ID_HEADER] = request_id

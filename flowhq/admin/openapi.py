@@ -10,8 +10,10 @@ from pydantic.json_schema import models_json_schema
 from flowhq.admin import problems
 from flowhq.admin.cookies import COOKIE
 from flowhq.admin.inputs import NoBody, NoQuery
+from flowhq.admin.portal_auth import KEY_HEADER, SESSION_COOKIE, USER_HEADER
 from flowhq.admin.problems import Kind
-from flowhq.admin.routes import TENANT_PATH, AnyRoute
+from flowhq.admin.routes import JSON_ALONE, TENANT_PATH, AnyRoute
+from flowhq.admin.scopes import Scope
 
 _REF = "#/components/schemas/{model}"
 _GATES = (problems.BAD_REQUEST, problems.SECRET_IN_URL, problems.WRONG_HOST, problems.INTERNAL)
@@ -64,6 +66,9 @@ def document(routes: Sequence[AnyRoute], version: str) -> dict[str, Any]:
                 "password": {"type": "http", "scheme": "basic"},
                 "token": {"type": "http", "scheme": "bearer"},
                 "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+                "portalKey": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
+                "portalSession": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
+                "portalUser": {"type": "apiKey", "in": "header", "name": USER_HEADER},
             },
         },
     }
@@ -96,7 +101,7 @@ def _operation(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> dict[s
         "parameters": _parameters(route, names, schemas),
         "responses": _responses(route, names),
         "description": f"Needs the scope `{route.needs}`." if route.needs else "Open to all.",
-        "security": [] if route.public else [{"password": []}, {"token": []}, {"session": []}],
+        "security": _security(route),
     }
     if route.body is not NoBody:
         schema = _ref(names[route.body, "validation"])
@@ -105,6 +110,14 @@ def _operation(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> dict[s
             "content": {"application/json": {"schema": schema}},
         }
     return operation
+
+
+def _security(route: AnyRoute) -> list[dict[str, list[str]]]:
+    if route.public:
+        return []
+    if route.needs is Scope.PORTAL:
+        return [{"portalKey": [], "portalUser": []}, {"portalSession": []}]
+    return [{"password": []}, {"token": []}, {"session": []}]
 
 
 def _parameters(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> list[dict[str, Any]]:
@@ -128,7 +141,7 @@ def _responses(route: AnyRoute, names: Names) -> dict[str, Any]:
         success["content"]["application/json"] = {
             "schema": _ref(names[route.answer, "serialization"])
         }
-    elif route.media != ("application/json",):
+    elif route.media != JSON_ALONE:
         success["content"] = {media: {"schema": {"type": "string"}} for media in route.media}
     responses = {str(status.value): success for status in (route.status, *route.also)}
     for kind in problems_of(route):

@@ -11,6 +11,7 @@ import binascii
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, Field
@@ -79,7 +80,7 @@ async def _wait_for_code(call: QrCall) -> SessionRow:
     clock = call.deps.clock
     deadline = clock.monotonic() + call.query.wait
     while True:
-        session = await _session(call)
+        session = await present_session(call)
         left_s = deadline - clock.monotonic()
         if session.last_qr is not None or session.state is SessionState.CONNECTED:
             return session
@@ -89,7 +90,7 @@ async def _wait_for_code(call: QrCall) -> SessionRow:
             return session
 
 
-async def _session(call: QrCall) -> SessionRow:
+async def present_session(call: Call[Any, Any]) -> SessionRow:
     """What is stored, without a code that is no longer on show."""
     stored = await call.deps.store.fetch_session(call.tenant_id)
     expires_at = stored.last_qr_expires_at
@@ -129,7 +130,7 @@ async def _view(call: QrCall, session: SessionRow) -> QrView:
 
 
 async def _no_code(call: QrCall) -> WrongStateError:
-    view = await _view(call, await _session(call))
+    view = await _view(call, await present_session(call))
     return WrongStateError(
         f"No code is on show: the session is {view.state} ({view.reason}).",
         next_step=view.next_action,

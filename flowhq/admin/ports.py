@@ -11,10 +11,11 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from flowhq.admin.credentials import Credentials
+from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.recording import AuditBook
 from flowhq.backup.taking import Taken
 from flowhq.clock import Clock
-from flowhq.config import AdminSettings, RetentionSettings
+from flowhq.config import AdminSettings, EgressSettings, PortalSettings, RetentionSettings
 from flowhq.db.accounting import Books
 from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.deadletters import DeadPage
@@ -25,6 +26,7 @@ from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
 from flowhq.db.sweeps import Keeping
 from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
+from flowhq.egress.client import EgressClient
 from flowhq.figures import PoolFigures
 from flowhq.metrics import Metrics
 from flowhq.model import ChatKey, TenantId, TenantSnapshot
@@ -191,6 +193,10 @@ class AdminDeps:
     started_at: datetime
     audit: AuditBook
     credentials: Credentials
+    portal: PortalStore
+    portal_settings: PortalSettings = field(default_factory=PortalSettings)
+    egress: EgressClient = field(default_factory=lambda: EgressClient(EgressSettings()))
+    """The way out, which the daemon opens; closed it calls nobody."""
     pulse: Pulse = field(default_factory=Pulse)
     metrics: Metrics = field(default_factory=Metrics)
     retention: RetentionSettings = field(default_factory=RetentionSettings)

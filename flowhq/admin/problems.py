@@ -47,19 +47,23 @@ SECRET_IN_URL = Kind("secret-in-url", 400, "A secret was sent in the address")
 BAD_REQUEST = Kind("bad-request", 400, "The request cannot be understood")
 UNAUTHORIZED = Kind("unauthorized", 401, "A valid password or token is needed")
 FORBIDDEN = Kind("forbidden", 403, "The credentials do not reach this far")
+SIGN_IN_FAILED = Kind("sign-in-failed", 403, "The sign-in did not succeed")
 CROSS_SITE = Kind("cross-site", 403, "Another web site must not do this")
 NOT_FOUND = Kind("not-found", 404, "There is no such thing")
+UNKNOWN_USER = Kind("unknown-user", 404, "Nobody signed in with this address")
 UNKNOWN_PATH = Kind("unknown-path", 404, "There is no such address")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "The address does not take this method")
 REQUEST_TIMEOUT = Kind("request-timeout", 408, "The request took too long to arrive")
 ALREADY_EXISTS = Kind("already-exists", 409, "It exists already")
 WRONG_STATE = Kind("wrong-state", 409, "It does not fit the present state")
+LINK_GONE = Kind("link-gone", 410, "The link is not good any more")
 TOO_LARGE = Kind("too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind("unsupported-media-type", 415, "The body is not JSON")
 WRONG_HOST = Kind("wrong-host", 421, "The API does not answer under this name")
 TOO_MANY_ATTEMPTS = Kind("too-many-attempts", 429, "Too many attempts to sign in")
 TOO_MANY_REQUESTS = Kind("too-many-requests", 429, "Too many requests with these credentials")
 INTERNAL = Kind("internal", 500, "Something went wrong inside")
+ISSUER_UNAVAILABLE = Kind("issuer-unavailable", 502, "Nobody can sign in at the issuer now")
 MISCONFIGURED = Kind("misconfigured", 503, "Something outside must be set right first")
 UNAVAILABLE = Kind("unavailable", 503, "The database cannot be reached")
 
@@ -69,19 +73,23 @@ KINDS = (
     BAD_REQUEST,
     UNAUTHORIZED,
     FORBIDDEN,
+    SIGN_IN_FAILED,
     CROSS_SITE,
     NOT_FOUND,
+    UNKNOWN_USER,
     UNKNOWN_PATH,
     METHOD_NOT_ALLOWED,
     REQUEST_TIMEOUT,
     ALREADY_EXISTS,
     WRONG_STATE,
+    LINK_GONE,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     WRONG_HOST,
     TOO_MANY_ATTEMPTS,
     TOO_MANY_REQUESTS,
     INTERNAL,
+    ISSUER_UNAVAILABLE,
     MISCONFIGURED,
     UNAVAILABLE,
 )

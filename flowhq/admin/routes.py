@@ -28,6 +28,7 @@ from flowhq.model import TenantId
 BodyT = TypeVar("BodyT", bound=Input)
 QueryT = TypeVar("QueryT", bound=Query)
 TENANT_PATH = "{tenant_id}"
+JSON_ALONE = ("application/json",)
 PLACEHOLDER = re.compile(r"{(\w+)}")
 
 DEPS = web.AppKey("deps", AdminDeps)
@@ -81,12 +82,13 @@ Handler = Callable[[Call[BodyT, QueryT]], Awaitable[BaseModel | web.Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[BodyT, QueryT]):
-    """One operation. ``answer`` None is an empty answer; ``also`` are further statuses with the
-    same answer; ``problems`` are those beside the ones that come from the route's shape;
-    ``needs`` is the scope that a credential must have, None for whoever comes; ``fleet_wide`` is of
-    a route without a tenant in its path that answers about all tenants: credentials that reach only
-    some are refused, unless the handler looks at ``Call.principal``; ``audited`` is looked at for
-    methods that change things: False for those that do not after all."""
+    """One operation. ``answer`` None is an empty answer, or with ``media`` a file; ``also`` are
+    further statuses with the same answer; ``problems`` are those beside the ones that come from the
+    route's shape; ``needs`` is the scope that a credential must have, None for whoever comes;
+    ``fleet_wide`` is of a route without a tenant in its path that answers about all tenants:
+    credentials that reach only some are refused, unless the handler looks at ``Call.principal``;
+    ``audited`` is looked at for methods that change things: False for those that do not after
+    all."""
 
     method: str
     path: str
@@ -99,7 +101,7 @@ class Route(Generic[BodyT, QueryT]):
     needs: Scope | None
     status: HTTPStatus = HTTPStatus.OK
     problems: Sequence[Kind] = ()
-    media: Sequence[str] = ("application/json",)
+    media: Sequence[str] = JSON_ALONE
     also: Sequence[HTTPStatus] = ()
     fleet_wide: bool = True
     audited: bool = True

@@ -13,7 +13,16 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel, Field, StringConstraints
 
-from flowhq.admin.inputs import Input, Name, NoBody, NoQuery, Query, checked, converted
+from flowhq.admin.inputs import (
+    Input,
+    Name,
+    NoBody,
+    NoQuery,
+    Query,
+    checked,
+    converted,
+    optional,
+)
 from flowhq.admin.phone import to_e164
 from flowhq.admin.problems import ALREADY_EXISTS
 from flowhq.admin.routes import Call, Route, reply
@@ -75,26 +84,19 @@ class CreateTenant(Input):
     retention: Retention = Field(default_factory=Retention)
 
 
-def _without_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)
-
-
-_optional = partial(Field, json_schema_extra=_without_default)
-
-
 class ChangeTenant(Input):
     """What is not given stays."""
 
     # The defaults only stand for "not given": which fields were is asked of the model.
-    name: Name = _optional(default="")
-    phone_number: PhoneNumber = _optional(default="")
-    template_type: Template = _optional(default=TemplateType.BOOKING)
-    business_name: Name = _optional(default="")
-    language: TwoLanguages = _optional(default=Language.SW)
-    timezone: Timezone = _optional(default="")
-    hours_json: Hours = _optional(default=None)
-    details: Details = _optional(default_factory=dict)
-    retention: Retention = _optional(default_factory=Retention)
+    name: Name = optional(default="")
+    phone_number: PhoneNumber = optional(default="")
+    template_type: Template = optional(default=TemplateType.BOOKING)
+    business_name: Name = optional(default="")
+    language: TwoLanguages = optional(default=Language.SW)
+    timezone: Timezone = optional(default="")
+    hours_json: Hours = optional(default=None)
+    details: Details = optional(default_factory=dict)
+    retention: Retention = optional(default_factory=Retention)
 
 
 class TenantsQuery(Query):
@@ -143,12 +145,13 @@ class WorkerStateView(BaseModel):
 class TenantView(BaseModel):
     """One tenant: what was set, what is wanted, what is observed, and what to do next.
 
-    ``config`` is null only if its row was removed by hand.
+    ``phone_number`` is null until an owner's first setup request is approved; ``config`` is null
+    only if its row was removed by hand.
     """
 
     id: UUID
     name: str
-    phone_number: str
+    phone_number: str | None
     status: TenantStatus
     desired_state: DesiredState
     paused: bool

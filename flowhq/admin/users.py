@@ -5,7 +5,6 @@ himself or gives himself another role: there is always one admin left.
 """
 
 from datetime import datetime
-from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,7 +13,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field, StringConstraints
 
 from flowhq.admin.identities import BUILT_IN, own_name, require_reach, user_name
-from flowhq.admin.inputs import Input, NoBody, NoQuery, Query, converted, read_path_id
+from flowhq.admin.inputs import Input, NoBody, NoQuery, Query, converted, optional, read_path_id
 from flowhq.admin.problems import (
     ALREADY_EXISTS,
     NOT_FOUND,
@@ -38,13 +37,6 @@ AnyPassword = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHAR
 OneRole = Annotated[Role, Field(strict=False)]
 
 
-def _without_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)
-
-
-_optional = partial(Field, json_schema_extra=_without_default)
-
-
 class CreateUser(Input):
     """A new user; ``name`` is a user name or an e-mail address, whatever its case."""
 
@@ -57,9 +49,9 @@ class ChangeUser(Input):
     """What is not given stays; every session of the user ends."""
 
     # The defaults only stand for "not given": which fields were is asked of the model.
-    password: Password = _optional(default="")
-    role: OneRole = _optional(default=Role.VIEWER)
-    disabled: bool = _optional(default=False)
+    password: Password = optional(default="")
+    role: OneRole = optional(default=Role.VIEWER)
+    disabled: bool = optional(default=False)
 
 
 class ChangePassword(Input):

@@ -98,10 +98,17 @@ TABLES = (
     CopiedTable("chat_aliases", "jid"),
     CopiedTable("chat_cursors", "chat_key"),
     CopiedTable("retention_marks", "tenant_id"),
+    CopiedTable("portal_users", "created_at, id"),
+    CopiedTable("setup_requests", "created_at, id"),
+    CopiedTable("portal_event_logs", "id", anew=("id",)),
 )
 # Tables of a tenant that stay behind, and why.
 LEFT_OUT: Mapping[str, str] = MappingProxyType(
-    {"data_keys": "the key is carried unwrapped, and wrapped by the other installation's key"}
+    {
+        "data_keys": "the key is carried unwrapped, and wrapped by the other installation's key",
+        "pairing_links": "an open link would be good at two installations",
+        "portal_sessions": "a browser is signed in at one installation",
+    }
 )
 _BY_NAME = MappingProxyType({table.name: table for table in TABLES})
 

@@ -32,6 +32,8 @@ TAKEN_FIELDS = {
     "admin_users_name_key": "name",
     "outbox_cause_part_key": "cause",
     "outbox_client_id_key": "client_id",
+    "portal_users_email_key": "email",
+    "setup_requests_open_key": "setup_request",
 }
 
 # The name of a check constraint says which field cannot be accepted.
@@ -39,6 +41,8 @@ CHECKED_FIELDS = {
     "tenants_name_check": "name",
     "tenants_phone_number_check": "phone_number",
     "tenant_configs_details_check": "details",
+    "portal_users_email_check": "email",
+    "setup_requests_number_check": "whatsapp_number",
 }
 
 # SQLSTATE classes and codes after which the same call may succeed later.

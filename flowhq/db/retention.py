@@ -111,6 +111,19 @@ DELETE FROM tenant_spans s USING (
 WHERE s.tenant_id = $1 AND s.id = b.id
 """
 
+DELETE_PORTAL_EVENTS = """
+DELETE FROM portal_event_logs e USING (
+    SELECT id FROM portal_event_logs WHERE tenant_id = $1 AND at < $2 LIMIT $3
+) AS b
+WHERE e.tenant_id = $1 AND e.id = b.id
+"""
+DELETE_LINKS = """
+DELETE FROM pairing_links l USING (
+    SELECT id FROM pairing_links WHERE tenant_id = $1 AND expires_at < $2 LIMIT $3
+) AS b
+WHERE l.tenant_id = $1 AND l.id = b.id
+"""
+
 # By the name under which their number is told.
 DELETIONS: tuple[tuple[str, str], ...] = (
     ("messages", DELETE_LOGS),
@@ -118,6 +131,8 @@ DELETIONS: tuple[tuple[str, str], ...] = (
     ("outbox", DELETE_OUTBOX),
     ("events", DELETE_EVENTS),
     ("spans", DELETE_SPANS),
+    ("portal_events", DELETE_PORTAL_EVENTS),
+    ("pairing_links", DELETE_LINKS),
 )
 
 

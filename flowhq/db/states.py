@@ -20,7 +20,8 @@ from flowhq.model import (
 # One statement, so that the history and the rows cannot differ. A code on show is cleared when
 # the session leaves QR_READY: whoever reads it later could not use it. A connection that ends in
 # order counts to its end, one that just was no more (a crash, a hang) to its last heartbeat; no
-# heartbeat is further apart than the two minutes after which a worker is stale.
+# heartbeat is further apart than the two minutes after which a worker is stale. The first
+# connection after an approval makes the owner's setup request ACTIVE; any uses up a pairing link.
 SAVE = """
 WITH before AS (
     SELECT id, status, reason, (
@@ -67,6 +68,17 @@ WITH before AS (
         $8::text::worker_status, $3, $10, $11, $4
     FROM before b
     WHERE b.status <> $2::text::tenant_status OR b.reason <> $3
+), live AS (
+    UPDATE setup_requests SET status = 'ACTIVE', active_at = now()
+    WHERE $7 = 'CONNECTED' AND tenant_id = $1 AND status = 'APPROVED'
+    RETURNING tenant_id, user_id, id
+), paired AS (
+    UPDATE pairing_links SET used_at = now()
+    WHERE $7 = 'CONNECTED' AND tenant_id = $1 AND used_at IS NULL AND revoked_at IS NULL
+        AND expires_at > now()
+), told AS (
+    INSERT INTO portal_event_logs (tenant_id, user_id, event_type, payload)
+    SELECT tenant_id, user_id, 'SETUP_ACTIVE', jsonb_build_object('setup_request', id) FROM live
 )
 SELECT count(*) FROM before
 """

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from asyncpg import Record
 
 from flowhq.db.paging import check_limit, place_of, read_place
-from flowhq.db.pool import Database
+from flowhq.db.pool import Database, Tx
 from flowhq.errors import InvalidInputError, MisconfiguredError, NotFoundError
 from flowhq.model import (
     DesiredState,
@@ -124,10 +124,11 @@ CHANGEABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class NewTenant:
-    """What a tenant is made of; every value was checked by the caller."""
+    """What a tenant is made of; every value was checked by the caller. Without a number it cannot
+    be started."""
 
     name: str
-    phone_number: str
+    phone_number: str | None
     business_name: str
     template: TemplateType = TemplateType.BOOKING
     language: Language = Language.SW
@@ -139,12 +140,12 @@ class NewTenant:
 
 @dataclass(frozen=True, slots=True)
 class TenantRow:
-    """A tenant as it is stored. ``config`` and the like are None only if a row was removed by
-    hand."""
+    """A tenant as it is stored. ``phone_number`` is None until the first setup request of an owner
+    is approved; ``config`` and the like are None only if a row was removed by hand."""
 
     tenant_id: TenantId
     name: str
-    phone_number: str
+    phone_number: str | None
     status: TenantStatus
     desired: DesiredState
     reason: Reason
@@ -171,7 +172,7 @@ class TenantRow:
 
 @dataclass(frozen=True, slots=True)
 class TenantNumbers:
-    """The digits a tenant answers under: as configured, and as paired ("" if it is not)."""
+    """The digits a tenant answers under: as configured and as paired, "" where it is not."""
 
     tenant_id: TenantId
     phone: str = field(repr=False)
@@ -193,23 +194,28 @@ async def create_tenant(database: Database, new: NewTenant) -> TenantRow:
     AlreadyExistsError names ``phone_number``, InvalidInputError what cannot be stored.
     """
     tenant_id = TenantId(uuid4())
-    _refuse_zero_bytes({"name": new.name, "business_name": new.business_name})
     async with database.tenant(tenant_id) as tx:
-        await tx.execute(
-            INSERT_TENANT,
-            tenant_id,
-            new.name,
-            new.phone_number,
-            new.template.value,
-            new.business_name,
-            new.language.value,
-            new.timezone,
-            new.hours,
-            dict(new.details),
-            dict(new.retention),
-        )
+        await insert_tenant(tx, tenant_id, new)
         row = await tx.fetchrow(FETCH_TENANT, tenant_id)
     return _row(row, tenant_id)
+
+
+async def insert_tenant(tx: Tx, tenant_id: TenantId, new: NewTenant) -> None:
+    """The same four rows within a transaction of this tenant, whose id is not used yet."""
+    _refuse_zero_bytes({"name": new.name, "business_name": new.business_name})
+    await tx.execute(
+        INSERT_TENANT,
+        tenant_id,
+        new.name,
+        new.phone_number,
+        new.template.value,
+        new.business_name,
+        new.language.value,
+        new.timezone,
+        new.hours,
+        dict(new.details),
+        dict(new.retention),
+    )
 
 
 async def find_tenant(database: Database, tenant_id: TenantId) -> TenantRow | None:
@@ -248,7 +254,7 @@ async def list_numbers(database: Database) -> list[TenantNumbers]:
     return [
         TenantNumbers(
             TenantId(row["tenant_id"]),
-            row["phone_number"].removeprefix("+"),
+            (row["phone_number"] or "").removeprefix("+"),
             (row["own_jid"] or "").partition("@")[0],
             (row["own_lid"] or "").partition("@")[0],
         )
@@ -288,12 +294,18 @@ async def set_paused(database: Database, tenant_id: TenantId, paused: bool) -> N
 
 
 async def load_spec(database: Database, tenant_id: TenantId) -> TenantSpec:
-    """What the tenant's runner needs. MisconfiguredError if the configuration row is gone."""
+    """What the tenant's runner needs. MisconfiguredError without a number, or if the configuration
+    row is gone."""
     row = await fetch_tenant(database, tenant_id)
     if row.template is None or row.language is None:
         raise MisconfiguredError(
             f"Tenant {tenant_id} has no configuration.",
             next_step="Delete the tenant and create it again, or restore its tenant_configs row.",
+        )
+    if row.phone_number is None:
+        raise MisconfiguredError(
+            f"Tenant {tenant_id} has no phone number yet.",
+            next_step="Approve its owner's setup request, or set phone_number.",
         )
     return TenantSpec(
         tenant_id=row.tenant_id,

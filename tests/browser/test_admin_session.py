@@ -14,7 +14,7 @@ from flowhq.admin.server import AdminServer
 from flowhq.clock import SystemClock
 from flowhq.config import AdminSettings
 from flowhq.password import hash_password
-from tests.fakes.admin import FakeAudit, FakeBackups, FakeFleet, FakeStore
+from tests.fakes.admin import FakeAudit, FakeBackups, FakeFleet, FakeStore, absent_portal
 from tests.fakes.credentials import FakeCredentials
 
 PASSWORD = "karibu-sana-2026"
@@ -40,6 +40,7 @@ async def base() -> AsyncIterator[str]:
         audit=FakeAudit(),
         credentials=FakeCredentials(),
         backups=FakeBackups(),
+        portal=absent_portal(),
     )
     server = AdminServer(create_app(deps), "127.0.0.1", 0)
     await server.open()

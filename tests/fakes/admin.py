@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+from flowhq.admin.portal_store import PortalStore
 from flowhq.backup.taking import Taken
 from flowhq.db.accounting import Account, Books
 from flowhq.db.audit import Change, EntryFilter, EntryPage, EntryRow, NewEntry
@@ -15,6 +16,7 @@ from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.deadletters import DeadPage
 from flowhq.db.figures import Depth, Stock, StoredState
 from flowhq.db.logs import LogPage, LogRow
+from flowhq.db.pool import Database
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
@@ -190,6 +192,11 @@ class FakeStore:
         for row in self.tenants.values():
             if row.phone_number == number and row.tenant_id != own:
                 raise AlreadyExistsError("The number is in use.", field="phone_number")
+
+
+def absent_portal() -> PortalStore:
+    """On a database that is not there; the tests of the portal have a real one."""
+    return PortalStore(Database("postgresql://nobody@127.0.0.1:1/none"))
 
 
 def session_row(

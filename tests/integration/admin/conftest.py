@@ -17,14 +17,16 @@ from flowhq.admin.app import create_app
 from flowhq.admin.cookies import digest
 from flowhq.admin.credentials import Credentials
 from flowhq.admin.identities import token_text
+from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.ports import AdminDeps, Store
 from flowhq.admin.recording import AuditBook
 from flowhq.admin.scopes import ROLE_SCOPES, Role
 from flowhq.admin.server import AdminServer, tls_context
 from flowhq.clock import SystemClock
-from flowhq.config import AdminSettings
+from flowhq.config import AdminSettings, EgressSettings, PortalSettings
 from flowhq.db.tokens import NewToken
-from tests.fakes.admin import FakeAudit, FakeBackups, FakeFleet, FakeStore
+from flowhq.egress.client import EgressClient
+from tests.fakes.admin import FakeAudit, FakeBackups, FakeFleet, FakeStore, absent_portal
 from tests.fakes.credentials import FakeCredentials
 from tests.pg import database, pg_home, pg_server, postgres_url
 
@@ -116,6 +118,22 @@ def store() -> FakeStore:
 
 
 @pytest.fixture
+def portal() -> PortalStore:
+    return absent_portal()
+
+
+@pytest.fixture
+def portal_settings() -> PortalSettings:
+    return PortalSettings()
+
+
+@pytest.fixture
+def egress() -> EgressClient:
+    """Closed: it calls nobody."""
+    return EgressClient(EgressSettings())
+
+
+@pytest.fixture
 def fleet() -> FakeFleet:
     return FakeFleet()
 
@@ -159,6 +177,9 @@ def settings(password_hash: str) -> AdminSettings:
 async def server(
     store: Store,
     fleet: FakeFleet,
+    portal: PortalStore,
+    portal_settings: PortalSettings,
+    egress: EgressClient,
     audit: AuditBook,
     credentials: Credentials,
     backups: FakeBackups,
@@ -168,6 +189,9 @@ async def server(
 ) -> AsyncIterator[AdminServer]:
     deps = AdminDeps(
         store=store,
+        portal=portal,
+        portal_settings=portal_settings,
+        egress=egress,
         fleet=fleet,
         backups=backups,
         settings=settings,

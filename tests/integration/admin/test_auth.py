@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from flowhq.admin import auth, passwords, throttle
 from flowhq.admin.app import ROUTES, create_app
 from flowhq.admin.auth import Authenticator, Sent
+from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.problems import ProblemError
 from flowhq.clock import SystemClock
@@ -24,6 +25,8 @@ from tests.fakes.credentials import FakeCredentials
 from tests.integration.admin.conftest import PASSWORD, TOKEN, Api, QuickClock, basic
 
 NOBODY = {"Authorization": ""}
+# Open to all as well: no issuer is set up, and nobody asked for a sign-in.
+UNREADY = {"portal_oidc_start": 404, "portal_oidc_callback": 403}
 WRONG = [
     "",
     "Basic",
@@ -79,8 +82,10 @@ async def test_no_route_but_health_answers_without_credentials(
         for route in ROUTES:
             path = route.path.replace("{tenant_id}", tenant_id)
             async with session.request(route.method, api.base + path) as response:
-                # Signing in is open to all, and wants a body.
-                expected = {"log_in": 415}.get(route.name, 200 if route.public else 401)
+                # Signing in and the page of a pairing link are open to all, and want a body.
+                open_to_all = 415 if route.method == "POST" else 200
+                open_to_all = UNREADY.get(route.name, open_to_all)
+                expected = open_to_all if route.public else 401
                 assert response.status == expected, route.path
         for path in ("/", "/admin/nothing"):
             async with session.get(api.base + path) as response:
@@ -90,6 +95,13 @@ async def test_no_route_but_health_answers_without_credentials(
         "/health/live",
         "/health/ready",
         "/admin/session",
+        "/portal/oidc/start",
+        "/portal/oidc/callback",
+        "/pair/code",
+        "/pair/renew",
+        "/pair",
+        "/pair/page.js",
+        "/pair/page.css",
     ]
     assert fleet.calls == []
     assert len(store.tenants) == 1
@@ -198,11 +210,24 @@ def _sent(password: str, address: str) -> Sent:
 
 
 async def test_the_application_refuses_to_be_built_without_a_password(
-    store: FakeStore, fleet: FakeFleet, clock: QuickClock
+    store: FakeStore,
+    portal: PortalStore,
+    fleet: FakeFleet,
+    clock: QuickClock,
 ) -> None:
     settings = AdminSettings(password_hash=SecretStr(""))
-    parts = (FakeAudit(), FakeCredentials())
-    deps = AdminDeps(store, fleet, settings, clock, "0", clock.now(), *parts, backups=FakeBackups())
+    deps = AdminDeps(
+        store=store,
+        fleet=fleet,
+        settings=settings,
+        clock=clock,
+        version="0",
+        started_at=clock.now(),
+        audit=FakeAudit(),
+        credentials=FakeCredentials(),
+        portal=portal,
+        backups=FakeBackups(),
+    )
     with pytest.raises(MisconfiguredError, match="hash-password"):
         create_app(deps)
 

@@ -24,16 +24,29 @@ from flowhq.admin.messages import (
     ReplyView,
 )
 from flowhq.admin.openapi import document, problems_of
+from flowhq.admin.pairing_links import NewPairingLinkView, PairState, PairView
+from flowhq.admin.portal import (
+    OwnerView,
+    OwnTenantView,
+    SetupRequestInput,
+    SignedInView,
+    SignIn,
+)
+from flowhq.admin.portal_keys import NewPortalKeyView
+from flowhq.admin.portal_signin import PortalSessionView
 from flowhq.admin.scopes import ROLE_SCOPES, Role, Scope
 from flowhq.admin.sessions import AdminSessionView, IdentityView
+from flowhq.admin.setup_requests import RequestedView
 from flowhq.admin.tenants import ChangeTenant, CreateTenant, TenantView
 from flowhq.admin.tokens import CreateToken, NewTokenView
 from flowhq.admin.users import ChangePassword, ChangeUser, CreateUser, UserView
 from flowhq.admin.workers import WorkerView
+from flowhq.db.setup import SetupStatus
 from tests.integration.admin.conftest import Api
 
 DOCS = Path(__file__).parents[3] / "docs"
 API = (DOCS / "api.md").read_text(encoding="utf-8")
+PORTAL = (DOCS / "portal.md").read_text(encoding="utf-8")
 WALK = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 
 
@@ -121,6 +134,31 @@ def test_the_docs_have_every_scope_with_its_roles() -> None:
     rows = re.findall(r"^\| `([a-z:]+)` \| [^|]+ \|([^|]*)\|([^|]*)\|([^|]*)\|$", API, re.MULTILINE)
     told = {scope: [cell.strip() == "yes" for cell in cells] for scope, *cells in rows}
     assert told == {scope: [scope in ROLE_SCOPES[role] for role in Role] for scope in Scope}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        NewPairingLinkView,
+        NewPortalKeyView,
+        OwnTenantView,
+        OwnerView,
+        PairView,
+        PortalSessionView,
+        RequestedView,
+        SetupRequestInput,
+        SignIn,
+        SignedInView,
+    ],
+)
+def test_the_docs_of_the_portal_have_every_field(model: Any) -> None:
+    for name in model.model_fields:
+        assert f"`{name}`" in PORTAL or f'"{name}"' in PORTAL, name
+
+
+def test_the_docs_of_the_portal_have_every_state() -> None:
+    for state in (*SetupStatus, *PairState):
+        assert state.value in PORTAL
 
 
 def test_the_docs_have_every_query_parameter() -> None:

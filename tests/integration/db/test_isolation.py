@@ -32,6 +32,11 @@ TABLES = [
     "tenant_spans",
     "retention_marks",
     "data_keys",
+    "portal_users",
+    "setup_requests",
+    "portal_event_logs",
+    "pairing_links",
+    "portal_sessions",
 ]
 
 INSERT_EVENT = """
@@ -43,6 +48,27 @@ VALUES ($1, 'NEW', 'ACTIVE', 'CONNECTED', 'RUNNING', 'CONNECTED', 'READY', 'test
 
 INSERT_MARK = "INSERT INTO retention_marks (tenant_id, texts_to) VALUES ($1, now())"
 INSERT_SPAN = "INSERT INTO tenant_spans (tenant_id, kind) VALUES ($1, 'wanted')"
+
+
+# An owner with a request and an event; the foreign keys are looked at when all are there.
+INSERT_PORTAL = """
+WITH owner AS (
+    INSERT INTO portal_users (tenant_id, email) VALUES ($1, $2) RETURNING id
+), request AS (
+    INSERT INTO setup_requests (tenant_id, user_id, template_type, whatsapp_number)
+    SELECT $1, id, 'BOOKING', '+255700000003' FROM owner
+), session AS (
+    INSERT INTO portal_sessions (tenant_id, user_id, secret_sha256)
+    SELECT $1, id, decode(md5($2) || md5($2), 'hex') FROM owner
+)
+INSERT INTO portal_event_logs (tenant_id, user_id, event_type) SELECT $1, id, 'SIGNED_UP' FROM owner
+"""
+
+
+INSERT_LINK = """
+INSERT INTO pairing_links (tenant_id, token_sha256, created_by, expires_at)
+VALUES ($1, decode(md5($2) || md5($2), 'hex'), 'test', now() + interval '1 hour')
+"""
 
 
 def owner_of(table: str) -> str:
@@ -62,6 +88,8 @@ async def furnished(shop: Shop, other_shop: Shop) -> tuple[Shop, Shop]:
             await tx.execute(INSERT_SPAN, one.tenant_id)
             await tx.execute(INSERT_MARK, one.tenant_id)
             await tenant_key(tx, one.tenant_id)
+            await tx.execute(INSERT_PORTAL, one.tenant_id, f"{one.tenant_id}@example.com")
+            await tx.execute(INSERT_LINK, one.tenant_id, str(one.tenant_id))
     return shop, other_shop
 
 
@@ -184,6 +212,9 @@ async def test_a_tenant_reaches_neither_the_views_nor_partitions_nor_the_secret(
         "SELECT * FROM message_logs_default",
         "SELECT * FROM installation",
         "SELECT * FROM schema_migrations",
+        "SELECT * FROM ops_setup_requests",
+        "DELETE FROM portal_keys",
+        "UPDATE portal_keys SET key_sha256 = key_sha256",
         "ALTER TABLE inbox DISABLE ROW LEVEL SECURITY",
         "DROP TABLE inbox",
         "TRUNCATE inbox",

@@ -46,7 +46,11 @@ async def test_constraints_that_answers_speak_of_exist(postgres_url: str) -> Non
         rows = await connection.fetch(
             "SELECT conname::text AS name, contype::text AS kind FROM pg_constraint"
         )
+        indexes = await connection.fetch(
+            "SELECT indexrelid::regclass::text AS name FROM pg_index WHERE indisunique"
+        )
     unique = {row["name"] for row in rows if row["kind"] in ("p", "u")}
+    unique |= {row["name"] for row in indexes}
     checks = {row["name"] for row in rows if row["kind"] == "c"}
     assert set(faults.TAKEN_FIELDS) <= unique
     assert set(faults.CHECKED_FIELDS) <= checks

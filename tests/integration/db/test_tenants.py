@@ -45,6 +45,7 @@ from flowhq.model import (
 )
 from tests.integration.db.conftest import Shop
 from tests.integration.db.messages import TEXT, say
+from tests.integration.db.test_isolation import INSERT_LINK, INSERT_PORTAL
 
 NEW = NewTenant("Duka", "+255700000001", "Duka la Asha")
 UNKNOWN = TenantId(uuid4())
@@ -234,6 +235,8 @@ async def test_a_deleted_tenant_leaves_no_row_behind(
         )
         async with one.database.tenant(one.tenant_id) as tx:
             await tx.execute(SET_MARK, one.tenant_id, datetime.now(UTC))
+            await tx.execute(INSERT_PORTAL, one.tenant_id, f"{one.tenant_id}@example.com")
+            await tx.execute(INSERT_LINK, one.tenant_id, str(one.tenant_id))
         await one.ledger.save_qr(text="2@abc", data_url="data:image/png;x", expires_at=None)
     await delete_tenant(shop.database, shop.tenant_id)
     async with owner_connection(any_url) as connection:
@@ -248,7 +251,7 @@ async def test_a_deleted_tenant_leaves_no_row_behind(
                 f"SELECT DISTINCT tenant_id FROM {table['name']}"  # noqa: S608
             )
             assert {row["tenant_id"] for row in owners} == {other_shop.tenant_id}, table["name"]
-    assert len(tables) == 14
+    assert len(tables) == 19
 
 
 # -- states --------------------------------------------------------------------------------------
