@@ -53,6 +53,7 @@ from flowhq.model import (
 )
 from flowhq.pulse import Pulse
 from tests.fakes.admin import FakeBackups, FakeFleet
+from tests.fakes.outward import unused_outward
 
 PASSWORD = "a bench's password"  # noqa: S105 - of a server that lives for minutes
 PAGE_AIM_MS = 50.0
@@ -149,6 +150,7 @@ async def serving(server: Server) -> AsyncIterator[Bench]:
             audit=PostgresAudit(database),
             credentials=PostgresCredentials(database),
             portal=PortalStore(database),
+            outward=unused_outward(),
             pulse=pulse,
             metrics=figures,
             backups=FakeBackups(),

@@ -327,6 +327,12 @@ class EgressSettings(_Section):
         return values
 
 
+class EventSettings(_Section):
+    keep_days: int = Field(7, ge=2, le=90)
+    streams: int = Field(100, ge=1, le=1000)
+    deliveries_at_once: int = Field(32, ge=1, le=256)
+
+
 class Config(BaseModel):
     """Every setting, checked; ``file`` is where it came from, None without one."""
 
@@ -345,6 +351,7 @@ class Config(BaseModel):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     egress: EgressSettings = Field(default_factory=EgressSettings)
+    events: EventSettings = Field(default_factory=EventSettings)
 
 
 SECTIONS: Mapping[str, type[_Section]] = {
@@ -360,6 +367,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "metrics": MetricsSettings,
     "retention": RetentionSettings,
     "egress": EgressSettings,
+    "events": EventSettings,
 }
 
 

@@ -8,7 +8,7 @@ import asyncio
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -23,6 +23,7 @@ from flowhq import killpoints, masterkey, watchdog
 from flowhq import log as logs
 from flowhq.admin.app import create_app
 from flowhq.admin.credentials import PostgresCredentials
+from flowhq.admin.outward import Outward
 from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.server import AdminServer, tls_context
@@ -33,12 +34,13 @@ from flowhq.channel.web.host import BrowserHost
 from flowhq.channel.web.settings import WebSettings
 from flowhq.clock import Clock, SystemClock
 from flowhq.config import Config, DatabaseSettings, is_loopback
-from flowhq.db import accounting, migrate, partitions
+from flowhq.db import accounting, events, migrate, partitions
 from flowhq.db.claim import Claim
 from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.installation import Installation, load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
+from flowhq.db.sending import Sending
 from flowhq.desk import ChannelHost, MakeLedger, TenantDesk
 from flowhq.egress.client import EgressClient
 from flowhq.errors import (
@@ -54,6 +56,9 @@ from flowhq.signals import Signals, SystemdNotifier, catch_signals
 from flowhq.supervisor import Supervisor
 from flowhq.sweeping import Sweeper
 from flowhq.vault import Vault
+from flowhq.webhooks.desk import WebhookDesk
+from flowhq.webhooks.dispatcher import Dispatcher
+from flowhq.webhooks.feed import Feed
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +70,8 @@ PARTITIONS_EVERY = timedelta(hours=12)
 ACCOUNTS_EVERY = timedelta(hours=1)
 # How long a command waits for a daemon that is just going.
 COMMAND_CLAIM_S = 2.0
+# An incident lasts a minute at least.
+INCIDENTS_EVERY_S = 5.0
 
 
 def browser_host(config: Config, clock: Clock) -> ChannelHost:
@@ -145,8 +152,10 @@ async def _open(
     )
     supervisor = Supervisor(desk, clock, config.supervisor)
     backups = _backups(config, database, installation)
-    deps = _admin_deps(config, clock, database, supervisor, pulse, metrics, backups)
     egress = await stack.enter_async_context(EgressClient(config.egress))
+    outward = _open_outward(config, clock, stack, database, installation, egress)
+    _chore(stack, _tell_incidents(supervisor, database, clock), "incidents")
+    deps = _admin_deps(config, clock, database, supervisor, pulse, metrics, backups, outward)
     deps = replace(deps, egress=egress)
     tls = tls_context(config.admin)
     server = AdminServer(create_app(deps), config.admin.host, config.admin.port, tls)
@@ -186,6 +195,7 @@ def _admin_deps(
     pulse: Pulse,
     metrics: Metrics,
     backups: BackupFolder,
+    outward: Outward,
 ) -> AdminDeps:
     return AdminDeps(
         store=PostgresStore(database),
@@ -203,6 +213,34 @@ def _admin_deps(
         metrics=metrics,
         retention=config.retention,
         folders=folders_of(config),
+        outward=outward,
+    )
+
+
+def _open_outward(
+    config: Config,
+    clock: Clock,
+    stack: AsyncExitStack,
+    database: Database,
+    installation: Installation,
+    client: EgressClient,
+) -> Outward:
+    """What tells events outward: the shared reader, and the deliveries to webhooks."""
+    at_once = config.events.deliveries_at_once
+    dispatcher = Dispatcher(database, client, clock, at_once=at_once)
+    _chore(stack, dispatcher.run(), "webhooks")
+    feed = Feed(
+        database,
+        clock,
+        keep_days=config.events.keep_days,
+        streams_max=config.events.streams,
+        queued=dispatcher.queued,
+    )
+    _chore(stack, feed.run(), "events")
+    return Outward(
+        webhooks=WebhookDesk(database, client, dispatcher, clock),
+        feed=feed,
+        sending=Sending(database, installation),
     )
 
 
@@ -371,6 +409,25 @@ async def _measure(host: ChannelHost, metrics: Metrics, clock: Clock, every_s: f
     while True:
         metrics.usage = await host.measure()
         await clock.sleep(every_s)
+
+
+async def _tell_incidents(supervisor: Supervisor, database: Database, clock: Clock) -> None:
+    """An event when many tenants fail at once, and one when that is over."""
+    known: Mapping[str, object] | None = None
+    while True:
+        await clock.sleep(INCIDENTS_EVERY_S)
+        present = supervisor.incident()
+        if (present is None) == (known is None):
+            continue
+        state = (
+            {"state": "over", **(known or {})} if present is None else {"state": "began", **present}
+        )
+        try:
+            await events.tell_incident(database, state)
+        except (StoreUnavailableError, StoreRefusedError) as error:
+            log.warning("incident not told yet", why=str(error))
+            continue
+        known = present
 
 
 async def _keep_partitions(url: str, clock: Clock) -> None:

@@ -148,6 +148,25 @@ class ChatEvent(StrEnum):
     RESTORED = "restored"
 
 
+class EventType(StrEnum):
+    """What is told outward; the names are the API's."""
+
+    TENANT_STATE = "tenant.state"
+    MESSAGE_IN = "message.in"
+    MESSAGE_OUT = "message.out"
+    MESSAGE_ACK = "message.ack"
+    HANDOFF = "handoff"
+    INCIDENT = "incident"
+
+
+class DeliveryState(StrEnum):
+    """What became of one event at one webhook endpoint. ``dead``: given up after a day."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
 class Reason(StrEnum):
     """Why a tenant is in the state it is in; each has a next action in bot/lifecycle.py."""
 
@@ -280,7 +299,8 @@ class OutboundMessage:
     """One planned reply as it stands in the outbox, to be handed to a channel.
 
     ``due_at_monotonic``: seconds of this process's clock that no change of the wall clock moves,
-    nor a difference to the database's; not before.
+    nor a difference to the database's; not before. ``asked_for``: by a program; it answers nobody,
+    and takes its turn in the tenant's limit when it is sent.
     """
 
     outbox_id: OutboxId
@@ -292,6 +312,7 @@ class OutboundMessage:
     attempts: int
     due_at_monotonic: float = field(compare=False)
     planned_at: datetime
+    asked_for: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,8 +141,13 @@ class Supervisor:
             "workers": dict(workers),
             "waiting_messages": sum(keeper.waiting() for keeper in self._every()),
             "incidents": self._brake.incidents,
-            "incident": _incident_view(self._brake.incident()),
+            "incident": self.incident(),
         }
+
+    def incident(self) -> Mapping[str, object] | None:
+        """What many tenants have in common at present: since when, how many, why; None if all is
+        well."""
+        return _incident_view(self._brake.incident())
 
     async def start(self, tenant_id: TenantId) -> TenantSnapshot:
         async with self._held(tenant_id) as keeper:

@@ -24,11 +24,14 @@ from flowhq.admin import (
     portal_keys,
     portal_signin,
     retention,
+    sending,
     sessions,
     setup_requests,
+    stream,
     tenants,
     tokens,
     users,
+    webhooks,
     workers,
 )
 from flowhq.admin.auth import Authenticator
@@ -84,6 +87,9 @@ ROUTES: Sequence[AnyRoute] = (
     *portal_signin.ROUTES,
     *pairing_links.ROUTES,
     *pair_page.ROUTES,
+    *stream.ROUTES,
+    *webhooks.ROUTES,
+    *sending.ROUTES,
     Route(
         "GET",
         "/openapi.json",

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from flowhq.admin.credentials import Credentials
+from flowhq.admin.outward import Outward
 from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.recording import AuditBook
 from flowhq.backup.taking import Taken
@@ -203,3 +204,4 @@ class AdminDeps:
     folders: Mapping[str, Path] = field(default_factory=dict)
     """Where the daemon writes, by the setting that says so."""
     backups: Backups = field(kw_only=True)
+    outward: Outward = field(kw_only=True)

@@ -64,6 +64,7 @@ TOO_MANY_ATTEMPTS = Kind("too-many-attempts", 429, "Too many attempts to sign in
 TOO_MANY_REQUESTS = Kind("too-many-requests", 429, "Too many requests with these credentials")
 INTERNAL = Kind("internal", 500, "Something went wrong inside")
 ISSUER_UNAVAILABLE = Kind("issuer-unavailable", 502, "Nobody can sign in at the issuer now")
+TOO_MANY_STREAMS = Kind("too-many-streams", 503, "Too many event streams are open")
 MISCONFIGURED = Kind("misconfigured", 503, "Something outside must be set right first")
 UNAVAILABLE = Kind("unavailable", 503, "The database cannot be reached")
 
@@ -90,6 +91,7 @@ KINDS = (
     TOO_MANY_REQUESTS,
     INTERNAL,
     ISSUER_UNAVAILABLE,
+    TOO_MANY_STREAMS,
     MISCONFIGURED,
     UNAVAILABLE,
 )

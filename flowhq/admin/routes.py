@@ -77,7 +77,7 @@ class Call(Generic[BodyT, QueryT]):
         return self.path_tenant
 
 
-Handler = Callable[[Call[BodyT, QueryT]], Awaitable[BaseModel | web.Response]]
+Handler = Callable[[Call[BodyT, QueryT]], Awaitable[BaseModel | web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def _handler(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamRes
 
 async def _perform(route: AnyRoute, call: Call[Any, Any]) -> web.StreamResponse:
     result = await route.handler(call)
-    return result if isinstance(result, web.Response) else reply(result, route.status)
+    return result if isinstance(result, web.StreamResponse) else reply(result, route.status)
 
 
 def _entry(route: AnyRoute, call: Call[Any, Any], principal: str) -> NewEntry:

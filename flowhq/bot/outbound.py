@@ -5,7 +5,7 @@ looked up under its id in the page's own store before anything is sent again, wi
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +60,8 @@ class _Patience:
 
 
 class Outbound:
-    """The sender of one tenant. ``online`` gates every use of the page."""
+    """The sender of one tenant. ``online`` gates every use of the page; ``take_turn`` is
+    `ReplyLimits.take`, for what was asked for by a program."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Outbound:
         traces: Traces,
         online: asyncio.Event,
         acks: AckWatch,
+        take_turn: Callable[[], float],
     ) -> None:
         self._channel = channel
         self._ledger = ledger
@@ -81,6 +83,8 @@ class Outbound:
         self._online = online
         self._acks = acks
         self._page = asyncio.Semaphore(AT_ONCE)
+        self._take_turn = take_turn
+        self._turns = asyncio.Lock()
         self._acked: dict[MessageId, asyncio.Event] = {}
         self._draining = False
         self._handed_over = 0
@@ -136,6 +140,8 @@ class Outbound:
             await patience.outlast(self._online.wait())
             if following.state in _IN_DOUBT and await self._settled(following, patience):
                 break
+            if following.asked_for and not following.attempts:
+                await patience.outlast(self._wait_for_turn())
             following = await self._attempt(following)
         if self._pace_s and not self._draining:
             await self._clock.sleep(self._pace_s)
@@ -144,6 +150,13 @@ class Outbound:
         wait_s = row.due_at_monotonic - self._clock.monotonic()
         if wait_s > 0:
             await self._clock.sleep(min(wait_s, BLOCK_S))
+
+    async def _wait_for_turn(self) -> None:
+        """Until the tenant's limit has room. In the order of asking, since the lock is; replies
+        take theirs when they are decided, so they never wait behind this."""
+        async with self._turns:
+            while (wait_s := self._take_turn()) > 0:
+                await self._clock.sleep(wait_s)
 
     async def _attempt(self, row: OutboundMessage) -> OutboundMessage | None:
         """Commit the intent, hand over, record. The row to go on with, None when it is over."""

@@ -123,6 +123,11 @@ class ReplyLimits:
             )
         return Limit(Admission.LATER, LimitScope.TENANT, wait_s, first_of_episode=first)
 
+    def take(self) -> float:
+        """A message that answers nobody: 0.0 and the tenant's token is taken, or the seconds until
+        one may be there, and nothing is. It waits for replies, they do not wait for it."""
+        return 0.0 if self._tenant.try_acquire() else self._tenant.wait_for()
+
     def peek(self) -> LimitLevels:
         """Where the tenant stands; changes nothing."""
         wait_s = self._tenant.wait_for()

@@ -133,8 +133,9 @@ class _Stages:
         traces = Traces(clock, parts.meter)
         online = asyncio.Event()
         acks = AckWatch(parts.channel, parts.memory)
+        take_turn = parts.guards.limits.take
         self.outbound = Outbound(
-            group, parts.channel, parts.ledger, clock, limits, traces, online, acks
+            group, parts.channel, parts.ledger, clock, limits, traces, online, acks, take_turn
         )
         self._courtesy = Courtesy(parts.channel)
         self._answering = Answering(

@@ -101,6 +101,7 @@ TABLES = (
     CopiedTable("portal_users", "created_at, id"),
     CopiedTable("setup_requests", "created_at, id"),
     CopiedTable("portal_event_logs", "id", anew=("id",)),
+    CopiedTable("webhook_endpoints", "id"),
 )
 # Tables of a tenant that stay behind, and why.
 LEFT_OUT: Mapping[str, str] = MappingProxyType(
@@ -108,6 +109,8 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "data_keys": "the key is carried unwrapped, and wrapped by the other installation's key",
         "pairing_links": "an open link would be good at two installations",
         "portal_sessions": "a browser is signed in at one installation",
+        "events": "what was told is told; its numbers are the installation's",
+        "webhook_deliveries": "they are of the events",
     }
 )
 _BY_NAME = MappingProxyType({table.name: table for table in TABLES})

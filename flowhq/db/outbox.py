@@ -34,6 +34,8 @@ ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
 # The shape of the ids that WhatsApp's own clients choose: this prefix and 9 bytes in hex.
 CLIENT_ID_PREFIX = "3EB0"
 CLIENT_ID_BYTES = 9
+# How the cause of a message begins that a program asked for: it answers nobody.
+ASKED_FOR = "api:"
 # Also bounds what one call brings into memory; the bot's own queues are far smaller.
 UNSETTLED_MAX = 10_000
 
@@ -58,8 +60,8 @@ WITH wanted AS (
         jsonb_build_object('text', w.text), w.intent, now() + w.wait, w.log_id, now()
     FROM wanted w ORDER BY w.part
     ON CONFLICT DO NOTHING
-    RETURNING id, chat_key, to_jid, part, client_id, body, state, attempts, next_at, planned_at,
-        log_id
+    RETURNING id, chat_key, to_jid, cause, part, client_id, body, state, attempts, next_at,
+        planned_at, log_id
 ), logged AS (
     INSERT INTO message_logs (
         id, tenant_id, direction, from_number, to_number, message_text, wa_message_id,
@@ -74,19 +76,19 @@ WITH wanted AS (
     FROM (SELECT body ->> 'text' AS text FROM planned ORDER BY part DESC LIMIT 1) AS last
     WHERE c.tenant_id = $1 AND c.id = (SELECT conversation_id FROM place)
 )
-SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, planned_at,
+SELECT id, chat_key, to_jid, cause, client_id, body, state::text AS state, attempts, planned_at,
     extract(epoch FROM next_at - now())::float8 AS wait_s
 FROM planned ORDER BY part
 """
 
 PLANNED_FOR = """
-SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, planned_at,
+SELECT id, chat_key, to_jid, cause, client_id, body, state::text AS state, attempts, planned_at,
     extract(epoch FROM next_at - now())::float8 AS wait_s
 FROM outbox WHERE tenant_id = $1 AND cause = $2 AND state = 'planned' ORDER BY part
 """
 
 UNSETTLED = """
-SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, planned_at,
+SELECT id, chat_key, to_jid, cause, client_id, body, state::text AS state, attempts, planned_at,
     extract(epoch FROM next_at - now())::float8 AS wait_s
 FROM outbox
 WHERE tenant_id = $1 AND state IN ('planned', 'sending', 'unknown')
@@ -94,7 +96,7 @@ ORDER BY id LIMIT $2
 """
 
 UNSETTLED_IN_CHAT = """
-SELECT id, chat_key, to_jid, client_id, body, state::text AS state, attempts, planned_at,
+SELECT id, chat_key, to_jid, cause, client_id, body, state::text AS state, attempts, planned_at,
     extract(epoch FROM next_at - now())::float8 AS wait_s
 FROM outbox
 WHERE tenant_id = $1 AND chat_key = $3 AND state IN ('planned', 'sending', 'unknown')
@@ -340,4 +342,5 @@ def _message(row: Record, monotonic: Monotonic) -> OutboundMessage:
         attempts=row["attempts"],
         due_at_monotonic=monotonic() + row["wait_s"],
         planned_at=row["planned_at"],
+        asked_for=row["cause"].startswith(ASKED_FOR),
     )

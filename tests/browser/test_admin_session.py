@@ -16,6 +16,7 @@ from flowhq.config import AdminSettings
 from flowhq.password import hash_password
 from tests.fakes.admin import FakeAudit, FakeBackups, FakeFleet, FakeStore, absent_portal
 from tests.fakes.credentials import FakeCredentials
+from tests.fakes.outward import unused_outward
 
 PASSWORD = "karibu-sana-2026"
 CALL = """async ([method, path, headers, body]) => {
@@ -41,6 +42,7 @@ async def base() -> AsyncIterator[str]:
         credentials=FakeCredentials(),
         backups=FakeBackups(),
         portal=absent_portal(),
+        outward=unused_outward(),
     )
     server = AdminServer(create_app(deps), "127.0.0.1", 0)
     await server.open()

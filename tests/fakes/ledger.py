@@ -141,6 +141,7 @@ class OutboxRow:
             self.attempts,
             self.due_at_monotonic,
             self.planned_at,
+            asked_for=self.cause.startswith("api:"),
         )
 
 

@@ -17,6 +17,7 @@ from flowhq.admin.app import create_app
 from flowhq.admin.cookies import digest
 from flowhq.admin.credentials import Credentials
 from flowhq.admin.identities import token_text
+from flowhq.admin.outward import Outward
 from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.ports import AdminDeps, Store
 from flowhq.admin.recording import AuditBook
@@ -28,6 +29,7 @@ from flowhq.db.tokens import NewToken
 from flowhq.egress.client import EgressClient
 from tests.fakes.admin import FakeAudit, FakeBackups, FakeFleet, FakeStore, absent_portal
 from tests.fakes.credentials import FakeCredentials
+from tests.fakes.outward import unused_outward
 from tests.pg import database, pg_home, pg_server, postgres_url
 
 __all__ = ["database", "pg_home", "pg_server", "postgres_url"]
@@ -174,6 +176,11 @@ def settings(password_hash: str) -> AdminSettings:
 
 
 @pytest.fixture
+def outward() -> Outward:
+    return unused_outward()
+
+
+@pytest.fixture
 async def server(
     store: Store,
     fleet: FakeFleet,
@@ -186,6 +193,7 @@ async def server(
     clock: QuickClock,
     settings: AdminSettings,
     deps_folders: dict[str, Path],
+    outward: Outward,
 ) -> AsyncIterator[AdminServer]:
     deps = AdminDeps(
         store=store,
@@ -194,6 +202,7 @@ async def server(
         egress=egress,
         fleet=fleet,
         backups=backups,
+        outward=outward,
         settings=settings,
         clock=clock,
         version="0.0.test",

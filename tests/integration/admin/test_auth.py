@@ -22,6 +22,7 @@ from flowhq.errors import MisconfiguredError
 from flowhq.password import NOBODYS_HASH, verify_password
 from tests.fakes.admin import FakeAudit, FakeBackups, FakeFleet, FakeStore
 from tests.fakes.credentials import FakeCredentials
+from tests.fakes.outward import unused_outward
 from tests.integration.admin.conftest import PASSWORD, TOKEN, Api, QuickClock, basic
 
 NOBODY = {"Authorization": ""}
@@ -227,6 +228,7 @@ async def test_the_application_refuses_to_be_built_without_a_password(
         credentials=FakeCredentials(),
         portal=portal,
         backups=FakeBackups(),
+        outward=unused_outward(),
     )
     with pytest.raises(MisconfiguredError, match="hash-password"):
         create_app(deps)

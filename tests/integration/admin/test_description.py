@@ -35,11 +35,21 @@ from flowhq.admin.portal import (
 from flowhq.admin.portal_keys import NewPortalKeyView
 from flowhq.admin.portal_signin import PortalSessionView
 from flowhq.admin.scopes import ROLE_SCOPES, Role, Scope
+from flowhq.admin.sending import SendMessage, SentView
 from flowhq.admin.sessions import AdminSessionView, IdentityView
 from flowhq.admin.setup_requests import RequestedView
 from flowhq.admin.tenants import ChangeTenant, CreateTenant, TenantView
 from flowhq.admin.tokens import CreateToken, NewTokenView
 from flowhq.admin.users import ChangePassword, ChangeUser, CreateUser, UserView
+from flowhq.admin.webhooks import (
+    ChangeWebhook,
+    CreateWebhook,
+    DeliveryView,
+    NewWebhookView,
+    ReplayedView,
+    ReplayWebhook,
+    TrialView,
+)
 from flowhq.admin.workers import WorkerView
 from flowhq.db.setup import SetupStatus
 from tests.integration.admin.conftest import Api
@@ -123,6 +133,15 @@ def test_the_docs_have_every_problem_with_its_status() -> None:
         IdentityView,
         CreateToken,
         NewTokenView,
+        CreateWebhook,
+        ChangeWebhook,
+        ReplayWebhook,
+        NewWebhookView,
+        TrialView,
+        DeliveryView,
+        ReplayedView,
+        SendMessage,
+        SentView,
     ],
 )
 def test_the_docs_have_every_field(model: Any) -> None:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from flowhq.db import events, webhooks
 from flowhq.db.datakeys import tenant_key
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database, Tx
@@ -37,6 +38,9 @@ TABLES = [
     "portal_event_logs",
     "pairing_links",
     "portal_sessions",
+    "events",
+    "webhook_endpoints",
+    "webhook_deliveries",
 ]
 
 INSERT_EVENT = """
@@ -79,6 +83,13 @@ def owner_of(table: str) -> str:
 async def furnished(shop: Shop, other_shop: Shop) -> tuple[Shop, Shop]:
     """Two tenants with a row in every table."""
     for one in (shop, other_shop):
+        await webhooks.create_endpoint(
+            one.database,
+            one.tenant_id,
+            url="https://example.org/",
+            types=[],
+            secret="whsec_",
+        )
         recorded = await one.ledger.record(TEXT, state=InboxState.NEW)
         (row,) = await one.ledger.process(recorded.key, say("Karibu"))
         await one.ledger.mark_sending(row.outbox_id)
@@ -90,6 +101,7 @@ async def furnished(shop: Shop, other_shop: Shop) -> tuple[Shop, Shop]:
             await tenant_key(tx, one.tenant_id)
             await tx.execute(INSERT_PORTAL, one.tenant_id, f"{one.tenant_id}@example.com")
             await tx.execute(INSERT_LINK, one.tenant_id, str(one.tenant_id))
+    await events.number(shop.database)
     return shop, other_shop
 
 

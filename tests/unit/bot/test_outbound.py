@@ -11,6 +11,7 @@ import pytest
 from flowhq.bot.acks import STUCK_MAX, AckWatch
 from flowhq.bot.memory import Memory
 from flowhq.bot.outbound import AT_ONCE, ATTEMPTS_MAX, BLOCK_S, SETTLE_S, Outbound
+from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
 from flowhq.bot.trace import Traces
 from flowhq.config import LimitSettings
 from flowhq.errors import ChannelRestartError
@@ -71,6 +72,7 @@ class Bench:
         self.memory = Memory()
         self.meter = FakeMeter()
         self.settings = LimitSettings(pace_ms=pace_ms, chat_queue=chat_queue)
+        self.limits = ReplyLimits(ReplyBudget(tenant_replies=2), monotonic=self.clock.monotonic)
         self.outbound: Outbound
         self._serial = count(1)
 
@@ -90,6 +92,7 @@ class Bench:
                     Traces(self.clock, self.meter),
                     self.online,
                     AckWatch(self.channel, self.memory),
+                    take_turn=self.limits.take,
                 )
                 started.set()
                 await asyncio.Event().wait()
@@ -103,10 +106,11 @@ class Bench:
             self.task.cancel()
             await asyncio.wait({self.task})
 
-    async def plan(self, text: str, chat: Jid = CUSTOMER, *, in_s: float = 0.0) -> OutboundMessage:
-        [row] = await self.ledger.notify(
-            ChatKey(chat), chat, cause=f"test:{next(self._serial)}", reply=Reply(text, "x", in_s)
-        )
+    async def plan(
+        self, text: str, chat: Jid = CUSTOMER, *, in_s: float = 0.0, why: str = "test"
+    ) -> OutboundMessage:
+        cause, reply = f"{why}:{next(self._serial)}", Reply(text, "x", in_s)
+        [row] = await self.ledger.notify(ChatKey(chat), chat, cause=cause, reply=reply)
         return row
 
     async def say(self, *texts: str, chat: Jid = CUSTOMER) -> list[OutboundMessage]:
@@ -677,3 +681,32 @@ async def test_a_lane_that_was_full_reads_its_own_chat_alone() -> None:
         await until(lambda: len(bench.sent()) == 10)
     for chat in (CUSTOMER, OTHER):
         assert [one.text for one in bench.channel.sent if one.to == chat] == list("12345")
+
+
+async def test_what_a_program_asks_for_takes_its_turn_in_the_tenants_limit() -> None:
+    bench = Bench()
+    async with bench.running():
+        for number in range(4):
+            jid = Jid(f"25571200000{number}@c.us")
+            bench.outbound.put([await bench.plan(str(number), jid, why="api")])
+        await settle()
+        assert bench.sent() == ["0", "1"]
+        await bench.say("a reply", chat=OTHER)
+        await settle()
+        assert bench.sent() == ["0", "1", "a reply"]
+        await bench.clock.advance(30.1)
+        assert bench.sent() == ["0", "1", "a reply", "2"]
+        await bench.clock.advance(30.1)
+        assert bench.sent() == ["0", "1", "a reply", "2", "3"]
+
+
+async def test_a_turn_is_taken_once_however_often_a_message_is_tried() -> None:
+    bench = Bench()
+    bench.channel.send_mode = "refuse_for_now"
+    async with bench.running():
+        bench.outbound.put([await bench.plan("again", why="api")])
+        await settle()
+        bench.channel.send_mode = "ok"
+        await bench.clock.advance(10)
+    assert bench.sent() == ["again"]
+    assert bench.limits.peek().tenant_tokens > 1
