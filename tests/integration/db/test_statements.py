@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 import flowhq.db
-from flowhq.db import faults, inbox, logs, outbox, tenants
+from flowhq.db import faults, figures, inbox, logs, outbox, tenants
 from flowhq.db.installation import load_installation
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
@@ -116,6 +116,22 @@ async def test_the_list_of_tenants_reads_one_page(filled: tuple[Database, object
         rows = await tx.fetch(f"EXPLAIN {tenants.LIST_TENANTS}", 50, None, None)
     plan = "\n".join(row[0] for row in rows)
     assert "tenants_created_at_idx" in plan, plan
+
+
+async def test_how_much_waits_is_read_from_the_indexes_of_what_waits(
+    filled: tuple[Database, object],
+) -> None:
+    async with filled[0].ops() as tx:
+        await tx.execute(figures.NO_WHOLE_TABLES)
+        rows = await tx.fetch(f"EXPLAIN {figures.LIST_QUEUES}")
+    plan = "\n".join(row[0] for row in rows)
+    used = re.findall(r"Scan (?:using|on) (\w+_idx)", plan)
+    assert sorted(re.sub(r"_chat_idx$", "_idx", name) for name in used) == [
+        "inbox_dead_idx",
+        "inbox_waiting_idx",
+        "outbox_dead_idx",
+        "outbox_unsettled_idx",
+    ], plan
 
 
 async def test_a_page_of_the_log_leaves_out_the_days_after_it(
