@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import quantiles
@@ -42,6 +42,7 @@ from flowhq.clock import SystemClock
 from flowhq.config import AdminSettings
 from flowhq.db import logs, tenants
 from flowhq.db.pool import Database
+from flowhq.db.states import PostgresStatusBook
 from flowhq.figures import Usage
 from flowhq.metrics import Metrics
 from flowhq.model import (
@@ -54,6 +55,7 @@ from flowhq.model import (
     WorkerStatus,
 )
 from flowhq.pulse import Pulse
+from flowhq.webhooks.feed import Feed
 from tests.fakes.admin import FakeBackups, FakeFleet
 from tests.fakes.outward import unused_outward
 
@@ -63,6 +65,8 @@ METRICS_AIM_MS = 50.0
 STREAMS = 50
 STREAMS_AIM = 0.05
 STREAMS_S = 20.0
+STREAMS_OPEN_S = 4.0
+CHANGES_PER_S = 10
 ROUNDS = 300
 DAY = re.compile(r"message_logs_\d{8}(?:_\d+)?( message_logs_\d+)?")
 NODE = re.compile(r"\s*(?:->\s+(?!\s|Result)|Limit|Planning Time|Execution Time)")
@@ -119,6 +123,7 @@ async def measure(home: Path, tenants_: int, messages: int, days: int) -> None:
         async with serving(server) as bench:
             await pages(bench)
             await metrics(bench)
+            await streams(bench)
             await plans(bench)
 
 
@@ -139,6 +144,9 @@ async def serving(server: Server) -> AsyncIterator[Bench]:
         fleet.seen[TenantId(tenant_id)] = connected(TenantId(tenant_id))
     figures.usage = {tenant_id: Usage(300_000_000, 12.5, 8) for tenant_id in fleet.seen}
     async with Database(server.url) as database:
+        feed = Feed(
+            database, SystemClock(), keep_days=7, streams_max=2 * STREAMS, queued=lambda _, __: None
+        )
         deps = AdminDeps(
             store=PostgresStore(database),
             fleet=fleet,
@@ -154,7 +162,7 @@ async def serving(server: Server) -> AsyncIterator[Bench]:
             audit=PostgresAudit(database),
             credentials=PostgresCredentials(database),
             portal=PortalStore(database),
-            outward=unused_outward(),
+            outward=replace(unused_outward(), feed=feed),
             pulse=pulse,
             metrics=figures,
             backups=FakeBackups(),
@@ -163,10 +171,13 @@ async def serving(server: Server) -> AsyncIterator[Bench]:
         app.middlewares.insert(0, watch.middleware)
         api = AdminServer(app, "127.0.0.1", 0)
         await api.open()
+        feeding = asyncio.create_task(feed.run())
         try:
             paths = frozenset(resource.canonical for resource in app.router.resources())
             yield Bench(server, database, watch, api.port, paths)
         finally:
+            feeding.cancel()
+            await asyncio.wait({feeding})
             await api.close()
 
 
@@ -204,6 +215,36 @@ async def metrics(bench: Bench) -> None:
     """Each reading gathered anew: the pause is longer than figures are kept."""
     await client(bench, {"do": "metrics", "rounds": 12})
     told("/metrics", bench.watch.ms.pop("/metrics"), METRICS_AIM_MS)
+
+
+async def streams(bench: Bench) -> None:
+    """What open event streams cost: the server's CPU with them less that without, while tenants
+    change their state."""
+    without = await core_share(bench)
+    order = {"do": "streams", "seconds": int(STREAMS_S + 2 * STREAMS_OPEN_S)}
+    asking = asyncio.create_task(client(bench, order))
+    await asyncio.sleep(STREAMS_OPEN_S)
+    share = await core_share(bench) - without
+    await asking
+    verdict = "met" if share <= STREAMS_AIM else "missed"
+    print(
+        f"{STREAMS} event streams, {CHANGES_PER_S} changes a second: {share:.1%} of a core, "
+        f"aim {STREAMS_AIM:.0%}: {verdict}"
+    )
+
+
+async def core_share(bench: Bench) -> float:
+    """CPU seconds of this process a second, while one tenant after the other changes."""
+    book = PostgresStatusBook(bench.database)
+    began, used, changes = time.monotonic(), time.process_time(), 0
+    while time.monotonic() - began < STREAMS_S:
+        tenant_id = TenantId(bench.server.tenants[changes % len(bench.server.tenants)])
+        reason = (Reason.PAGE_HUNG, Reason.STALE)[changes // len(bench.server.tenants) % 2]
+        snapshot = replace(connected(tenant_id), reason=reason)
+        await book.save(snapshot, event="stale", actor="bench")
+        changes += 1
+        await asyncio.sleep(began + changes / CHANGES_PER_S - time.monotonic())
+    return (time.process_time() - used) / (time.monotonic() - began)
 
 
 async def plans(bench: Bench) -> None:
@@ -277,6 +318,7 @@ async def ask(order: dict[str, object]) -> None:
 
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
             "pages": lambda: ask_pages(get, list(order["tenants"])),  # type: ignore[call-overload]
+            "streams": lambda: ask_streams(session, base, order["seconds"]),
             "metrics": lambda: ask_metrics(get, int(order["rounds"])),  # type: ignore[call-overload]
         }
         await jobs[str(order["do"])]()
@@ -294,6 +336,17 @@ async def ask_pages(get: Callable[[str], Awaitable[str]], chosen: list[str]) -> 
             before = f"&before={page['next']}"
         await get(f"/admin/tenants/{tenant}/chats")
         await get(f"/admin/tenants/{tenant}/events")
+
+
+async def ask_streams(session: aiohttp.ClientSession, base: str, seconds: object) -> None:
+    async def read() -> int:
+        url = f"{base}/admin/events?seconds={seconds}"
+        async with session.get(url, timeout=aiohttp.ClientTimeout(None)) as response:
+            return sum([line.startswith(b"id:") async for line in response.content])
+
+    seen = await asyncio.gather(*(read() for _ in range(STREAMS)))
+    if len(set(seen)) != 1 or seen[0] < STREAMS_S * CHANGES_PER_S * 0.9:
+        raise SystemExit(f"streams saw {sorted(set(seen))} events")
 
 
 async def ask_metrics(get: Callable[[str], Awaitable[str]], rounds: int) -> None:
