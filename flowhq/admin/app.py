@@ -116,7 +116,7 @@ def create_app(deps: AdminDeps) -> web.Application:
     )
     app[PROXIES] = Proxies(deps.settings)
     app[LIMITS] = RequestLimits(deps.settings, deps.clock)
-    app[PORTAL_GATE] = PortalGate(deps.portal)
+    app[PORTAL_GATE] = PortalGate(deps.portal, app[AUTHENTICATOR].throttle)
     app[OPENID] = OpenIdClient(deps.portal_settings, deps.egress, deps.clock)
     app[DESCRIPTION] = orjson.dumps(document(ROUTES, deps.version))
     app.on_response_prepare.append(add_headers)

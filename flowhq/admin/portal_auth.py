@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from flowhq.admin.cookies import read_cookie
+from flowhq.admin.cookies import digest, read_cookie
 from flowhq.admin.guard import check_csrf
 from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.problems import UNAUTHORIZED, FieldError, ProblemError, invalid
 from flowhq.admin.proxies import client_of
 from flowhq.admin.scopes import Principal, Scope
+from flowhq.admin.throttle import Throttle
 from flowhq.config import PortalSettings
 from flowhq.db.portal import PortalUser
 from flowhq.db.portalsessions import PortalSession
@@ -51,10 +52,11 @@ class Caller:
 
 
 class PortalGate:
-    """Admits the requests of portals. Holds no secret."""
+    """Admits the requests of portals. Holds no secret; wrong keys are slowed as wrong passwords."""
 
-    def __init__(self, store: PortalStore) -> None:
+    def __init__(self, store: PortalStore, throttle: Throttle) -> None:
         self._store = store
+        self._throttle = throttle
 
     async def admit(self, request: web.Request) -> Caller:
         """ProblemError: 401 without a living key or session, 400 without a user's address behind
@@ -63,9 +65,15 @@ class PortalGate:
             return await self._by_session(request)
         secret = request.headers[KEY_HEADER]
         if not secret or len(secret) > KEY_MAX or await self._store.check_key(secret) is None:
+            await self._slow_down(request, secret)
             raise _unauthorized(secret)
         email = read_email(request.headers.get(USER_HEADER, ""))
         return Caller(email, await self._store.find_user(email))
+
+    async def _slow_down(self, request: web.Request, secret: str) -> None:
+        address = client_of(request).address
+        async with self._throttle.turn(address, digest(secret)):
+            await self._throttle.failed(address)
 
     async def _by_session(self, request: web.Request) -> Caller:
         secret = read_cookie(request, SESSION_COOKIE)

@@ -24,7 +24,8 @@ from flowhq.model import (
 )
 from flowhq.qr import png_data_url
 from tests.fakes.admin import FakeAudit, FakeFleet
-from tests.integration.admin.conftest import TOKEN, Answer, Api
+from tests.integration.admin.conftest import TOKEN, Answer, Api, QuickClock
+from tests.integration.admin.people import as_program, create_token
 
 ASHA = "asha@example.com"
 SETUP = {"template_type": "ECOMMERCE", "whatsapp_number": "+255 700 000 005", "notes": " Naomba "}
@@ -150,6 +151,17 @@ async def test_an_admins_credential_is_none_of_a_portal(api: Api, method: str, p
     assert answer.status == 401
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     assert (await api.call(method, f"/portal{path}", json={}, headers=bearer)).status == 401
+
+
+async def test_wrong_keys_are_answered_more_and_more_slowly(
+    api: Api, web: Portal, clock: QuickClock
+) -> None:
+    guesser = Portal(api, {"x-portal-key": "fhp_guess", "x-user-email": ASHA})
+    for _ in range(4):
+        assert (await guesser.call("GET", "/me")).status == 401
+    assert clock.waits == [0.25, 0.5, 1.0, 2.0]
+    await web.sign_in()
+    assert len(clock.waits) == 4
 
 
 async def test_a_portals_key_opens_nothing_else(api: Api, web: Portal) -> None:
@@ -423,6 +435,33 @@ async def test_the_audit_tells_what_was_decided_and_no_key(
     told = str(list(audit.entries.values()))
     for secret in (web.headers["x-portal-key"], ASHA, "+255700000005", "Naomba"):
         assert secret not in told
+
+
+async def test_a_token_for_some_tenants_sees_their_requests_alone(
+    api: Api, web: Portal, fleet: FakeFleet
+) -> None:
+    mine, juma = await web.ask(), web.speaking_for("juma@example.com")
+    theirs = await juma.ask()
+    tenant = (await web.call("GET", "/me")).body["tenant"]["id"]
+    scopes = ("requests:read", "requests:write")
+    _, token = await create_token(api, *scopes, tenants=[tenant])
+    program = as_program(token)
+    listed = await api.call("GET", "/admin/setup-requests", headers=program)
+    assert [item["id"] for item in listed.body["items"]] == [mine]
+    path = "/admin/setup-requests"
+    assert (await api.call("GET", f"{path}/{mine}", headers=program)).status == 200
+    unknown = await api.call("GET", f"{path}/{uuid4()}", headers=program)
+    out_of_reach = await api.call("GET", f"{path}/{theirs}", headers=program)
+    for body in (unknown.body, out_of_reach.body):
+        del body["request_id"]
+    assert out_of_reach.body == unknown.body
+    for verb in ("review", "approve"):
+        answer = await api.call("POST", f"{path}/{theirs}/{verb}", headers=program)
+        assert (answer.status, answer.kind) == (404, "not-found")
+    assert fleet.calls == []
+    _, reader = await create_token(api, "requests:read")
+    answer = await api.call("POST", f"{path}/{mine}/approve", headers=as_program(reader))
+    assert (answer.status, answer.kind) == (403, "forbidden")
 
 
 async def test_keys_and_requests_are_for_admins(api: Api) -> None:
