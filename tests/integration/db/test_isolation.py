@@ -82,7 +82,13 @@ def owner_of(table: str) -> str:
 @pytest.fixture
 async def furnished(shop: Shop, other_shop: Shop) -> tuple[Shop, Shop]:
     """Two tenants with a row in every table."""
-    for one in (shop, other_shop):
+    await furnish(shop, other_shop)
+    return shop, other_shop
+
+
+async def furnish(*shops: Shop) -> None:
+    """A row in every table for each of them."""
+    for one in shops:
         await webhooks.create_endpoint(
             one.database,
             one.tenant_id,
@@ -101,8 +107,7 @@ async def furnished(shop: Shop, other_shop: Shop) -> tuple[Shop, Shop]:
             await tenant_key(tx, one.tenant_id)
             await tx.execute(INSERT_PORTAL, one.tenant_id, f"{one.tenant_id}@example.com")
             await tx.execute(INSERT_LINK, one.tenant_id, str(one.tenant_id))
-    await events.number(shop.database)
-    return shop, other_shop
+    await events.number(shops[0].database)
 
 
 @asynccontextmanager

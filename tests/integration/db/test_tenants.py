@@ -7,7 +7,6 @@ import pytest
 
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
-from flowhq.db.retention import SET_MARK
 from flowhq.db.sessions import fetch_session
 from flowhq.db.states import PostgresStatusBook, fetch_events
 from flowhq.db.tenants import (
@@ -33,7 +32,6 @@ from flowhq.errors import (
 )
 from flowhq.model import (
     DesiredState,
-    InboxState,
     Language,
     Reason,
     SessionState,
@@ -44,8 +42,7 @@ from flowhq.model import (
     WorkerStatus,
 )
 from tests.integration.db.conftest import Shop
-from tests.integration.db.messages import TEXT, say
-from tests.integration.db.test_isolation import INSERT_LINK, INSERT_PORTAL
+from tests.integration.db.test_isolation import TABLES, furnish
 
 NEW = NewTenant("Duka", "+255700000001", "Duka la Asha")
 UNKNOWN = TenantId(uuid4())
@@ -227,17 +224,7 @@ async def test_a_spec_has_what_the_runner_needs(store: Database, any_url: str) -
 async def test_a_deleted_tenant_leaves_no_row_behind(
     shop: Shop, other_shop: Shop, any_url: str
 ) -> None:
-    for one in (shop, other_shop):
-        recorded = await one.ledger.record(TEXT, state=InboxState.NEW)
-        await one.ledger.process(recorded.key, say("Karibu"))
-        await PostgresStatusBook(one.database).save(
-            snapshot(one.tenant_id), event="START", actor="admin"
-        )
-        async with one.database.tenant(one.tenant_id) as tx:
-            await tx.execute(SET_MARK, one.tenant_id, datetime.now(UTC))
-            await tx.execute(INSERT_PORTAL, one.tenant_id, f"{one.tenant_id}@example.com")
-            await tx.execute(INSERT_LINK, one.tenant_id, str(one.tenant_id))
-        await one.ledger.save_qr(text="2@abc", data_url="data:image/png;x", expires_at=None)
+    await furnish(shop, other_shop)
     await delete_tenant(shop.database, shop.tenant_id)
     async with owner_connection(any_url) as connection:
         tables = await connection.fetch(
@@ -251,7 +238,7 @@ async def test_a_deleted_tenant_leaves_no_row_behind(
                 f"SELECT DISTINCT tenant_id FROM {table['name']}"  # noqa: S608
             )
             assert {row["tenant_id"] for row in owners} == {other_shop.tenant_id}, table["name"]
-    assert len(tables) == 19
+    assert len(tables) == len(TABLES) - 1
 
 
 # -- states --------------------------------------------------------------------------------------
