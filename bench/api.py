@@ -333,6 +333,8 @@ async def ask_pages(get: Callable[[str], Awaitable[str]], chosen: list[str]) -> 
         before = ""
         for _ in range(3):
             page = json.loads(await get(f"/admin/tenants/{tenant}/logs?limit=200{before}"))
+            if page["next"] is None:
+                break
             before = f"&before={page['next']}"
         await get(f"/admin/tenants/{tenant}/chats")
         await get(f"/admin/tenants/{tenant}/events")
