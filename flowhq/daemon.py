@@ -34,7 +34,7 @@ from flowhq.channel.web.host import BrowserHost
 from flowhq.channel.web.settings import WebSettings
 from flowhq.clock import Clock, SystemClock
 from flowhq.config import Config, DatabaseSettings, is_loopback
-from flowhq.db import accounting, events, migrate, partitions
+from flowhq.db import accounting, bulk, events, keys, migrate, partitions
 from flowhq.db.claim import Claim
 from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.installation import Installation, load_installation
@@ -68,6 +68,7 @@ GC_THRESHOLDS = (5_000, 10, 40)
 # Partitions are made two weeks ahead; a missed day or ten do no harm.
 PARTITIONS_EVERY = timedelta(hours=12)
 ACCOUNTS_EVERY = timedelta(hours=1)
+REQUESTS_EVERY = timedelta(hours=1)
 # How long a command waits for a daemon that is just going.
 COMMAND_CLAIM_S = 2.0
 # An incident lasts a minute at least.
@@ -171,6 +172,7 @@ async def _open(
         "measuring": _measure(host, metrics, clock, every_s),
         "sweeps": sweeper.run(),
         "accounting": _tell_accounts(database, clock),
+        "old requests": _drop_old_requests(database, clock),
     }.items():
         _chore(stack, work, name)
     return supervisor, server
@@ -428,6 +430,17 @@ async def _tell_incidents(supervisor: Supervisor, database: Database, clock: Clo
             log.warning("incident not told yet", why=str(error))
             continue
         known = present
+
+
+async def _drop_old_requests(database: Database, clock: Clock) -> None:
+    """What clients asked for is remembered for its time: idempotency keys and bulk runs."""
+    while True:
+        try:
+            await keys.drop_old_keys(database)
+            await bulk.drop_old_runs(database)
+        except (StoreUnavailableError, StoreRefusedError) as error:
+            log.warning("old requests not dropped", why=str(error))
+        await clock.sleep(REQUESTS_EVERY.total_seconds())
 
 
 async def _keep_partitions(url: str, clock: Clock) -> None:

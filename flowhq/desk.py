@@ -174,8 +174,9 @@ class TenantDesk:
         await (await self._ledger(tenant_id)).forget_pairing()
         self._own_numbers.forget(tenant_id)
 
-    def close_log(self, tenant_id: TenantId) -> None:
-        self._log_files.forget_tenant(tenant_id)
+    def drop_log(self, tenant_id: TenantId) -> None:
+        """Delete the tenant's log files: the tenant is gone."""
+        self._log_files.forget_tenant(tenant_id, delete=True)
 
     async def _set_up(self, tenant_id: TenantId) -> _Bench:
         """The responder anew. The guards stay, or a crash would give a fresh budget; the channel

@@ -112,6 +112,10 @@ class AlreadyExistsError(FlowHQError):
         self.field = field
 
 
+class ChangedMeanwhileError(FlowHQError):
+    """It is not what the client has seen any more: nothing was changed, so that nothing is lost."""
+
+
 class InvalidInputError(FlowHQError):
     """Input that cannot be accepted; ``field`` is its path, such as ``hours_json.mon[0]``."""
 

@@ -47,7 +47,7 @@ class Desk(RunnerDesk, Protocol):
 
     async def forget(self, tenant_id: TenantId) -> None: ...
 
-    def close_log(self, tenant_id: TenantId) -> None: ...
+    def drop_log(self, tenant_id: TenantId) -> None: ...
 
 
 class Supervisor:
@@ -201,10 +201,10 @@ class Supervisor:
             return await keeper.launch() if wanted else keeper.lifecycle.snapshot
 
     async def forget(self, tenant_id: TenantId, delete: Callable[[], Awaitable[None]]) -> None:
-        """The end of a tenant: unlink its device if it can be reached, stop it, forget its profile,
-        ``delete`` its rows, let go of its place. A verb that comes meanwhile waits, and finds no
-        tenant. What fails half-way leaves a stopped tenant without a pairing, and can be asked for
-        again."""
+        """The end of a tenant: unlink its device if it runs, stop it, forget its profile,
+        ``delete`` its rows, drop its log, let go of its place. A verb that comes meanwhile waits,
+        and finds no tenant. What fails half-way leaves a stopped tenant without a pairing, and can
+        be asked for again."""
         async with self._held(tenant_id) as keeper:
             if keeper.alive:
                 await self._desk.log_out(tenant_id)
@@ -213,7 +213,7 @@ class Supervisor:
             await keeper.lifecycle.apply(Event.STOP, actor="admin", desired=DesiredState.STOPPED)
             await keeper.lifecycle.apply(Event.UNLINK, actor="admin")
             await delete()
-            self._desk.close_log(tenant_id)
+            self._desk.drop_log(tenant_id)
             del self._keepers[tenant_id]
 
     async def rest(self, tenant_id: TenantId, work: Callable[[], Awaitable[T]]) -> T:

@@ -888,8 +888,7 @@ BEGIN
 END
 $$;
 
--- == The installation's own =======================================================================
---
+-- == The installation's own ================================================================--
 -- No tenant's rows: no row-level security, and the application's role gets single rights.
 
 -- Who changed what through the API, from where, and what became of it. Written before the change
@@ -1128,6 +1127,58 @@ CREATE TABLE portal_keys (
 );
 CREATE UNIQUE INDEX portal_keys_live_key ON portal_keys (slot) WHERE retired_at IS NULL;
 
+-- What was asked under an Idempotency-Key and what was answered, for 24 hours. A key is a
+-- principal's. Neither key nor body is stored, only digests.
+CREATE TABLE idempotency_keys (
+    principal text NOT NULL,
+    route text NOT NULL,              -- method and path of the table of routes
+    key_digest bytea NOT NULL,        -- SHA-256 of the key
+    body_digest bytea NOT NULL,       -- of address and body, salted by the key
+    about uuid,                       -- the tenant that the answer is about
+    created_at timestamptz NOT NULL DEFAULT now(),
+    done_at timestamptz,              -- NULL: in progress, or left half-way
+    status smallint,                  -- the answer's ...
+    headers jsonb NOT NULL DEFAULT '{}',
+    answer bytea,                     -- NULL: not kept
+    CONSTRAINT idempotency_keys_pkey PRIMARY KEY (principal, route, key_digest),
+    CONSTRAINT idempotency_keys_done_check CHECK ((done_at IS NULL) = (status IS NULL))
+);
+-- serves: letting go of old keys (keys.DROP_OLD_KEYS)
+CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (created_at);
+-- serves: forgetting what was answered about a tenant (keys.FORGET_ANSWERS)
+CREATE INDEX idempotency_keys_about_idx ON idempotency_keys (about);
+
+-- One verb over many tenants: the runs, and what became of each tenant.
+CREATE TABLE bulk_runs (
+    id uuid NOT NULL,
+    principal text NOT NULL,          -- who asked
+    verb text NOT NULL,
+    dry_run boolean NOT NULL,
+    tenants uuid[] NOT NULL,          -- chosen, in this order
+    created_at timestamptz NOT NULL DEFAULT now(),
+    ended_at timestamptz,             -- NULL: in progress, or cut off by the end of the daemon
+    CONSTRAINT bulk_runs_pkey PRIMARY KEY (id)
+);
+-- serves: letting go of old runs (bulk.DROP_OLD_RUNS)
+CREATE INDEX bulk_runs_created_at_idx ON bulk_runs (created_at);
+
+CREATE TABLE bulk_results (
+    run_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    outcome text NOT NULL,            -- flowhq.db.bulk.Outcome
+    problem text NOT NULL DEFAULT '', -- the name of the refusal
+    detail text NOT NULL DEFAULT '',
+    next_step text NOT NULL DEFAULT '',
+    at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT bulk_results_pkey PRIMARY KEY (tenant_id, run_id),
+    CONSTRAINT bulk_results_tenant_id_fkey
+        FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE,
+    CONSTRAINT bulk_results_run_id_fkey
+        FOREIGN KEY (run_id) REFERENCES bulk_runs (id) ON DELETE CASCADE
+);
+-- serves: a run's results (bulk.FETCH_ITEMS), and the cascade from bulk_runs
+CREATE INDEX bulk_results_run_id_idx ON bulk_results (run_id);
+
 -- == The second wall ==============================================================================
 --
 -- flowhq_app   what the daemon's pool acts as. It owns nothing and cannot pass row-level security.
@@ -1147,7 +1198,7 @@ BEGIN
     FOREACH v_table IN ARRAY ARRAY[
         'tenants', 'tenant_configs', 'whatsapp_sessions', 'worker_processes', 'tenant_events',
         'contacts', 'conversations', 'message_logs', 'inbox', 'outbox', 'chat_aliases',
-        'chat_cursors', 'tenant_spans', 'retention_marks', 'data_keys', 'portal_users',
+        'chat_cursors', 'tenant_spans', 'retention_marks', 'data_keys', 'bulk_results', 'portal_users',
         'setup_requests', 'portal_event_logs', 'pairing_links', 'portal_sessions'
     ] LOOP
         v_column := CASE v_table WHEN 'tenants' THEN 'id' ELSE 'tenant_id' END;
@@ -1173,6 +1224,7 @@ GRANT UPDATE (last_used_at) ON admin_sessions TO flowhq_app;
 -- The installation's own: what the application's role may do is named right by right.
 GRANT SELECT, INSERT ON portal_keys TO flowhq_app;
 GRANT UPDATE (last_used_at, retired_at) ON portal_keys TO flowhq_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys, bulk_runs TO flowhq_app;
 
 -- A partition is reached through its parent only: it has no policy and no grant of its own.
 ALTER TABLE message_logs_default ENABLE ROW LEVEL SECURITY;
@@ -1203,7 +1255,11 @@ CREATE POLICY ops_read ON portal_users FOR SELECT TO flowhq_ops
 CREATE POLICY ops_read ON setup_requests FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 
-GRANT SELECT ON tenants, tenant_configs, worker_processes, tenant_events, tenant_spans
+CREATE POLICY ops_read ON bulk_results FOR SELECT TO flowhq_ops
+    USING ((SELECT current_user = 'flowhq_ops'));
+
+GRANT SELECT
+    ON tenants, tenant_configs, worker_processes, tenant_events, tenant_spans, bulk_results
     TO flowhq_ops;
 GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid, own_lid)
     ON whatsapp_sessions TO flowhq_ops;
@@ -1298,6 +1354,10 @@ $$;
 REVOKE ALL ON FUNCTION portal_tenant_of(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION portal_tenant_of(text) TO flowhq_app;
 
+CREATE VIEW ops_bulk_results AS
+SELECT r.run_id, r.tenant_id, r.outcome, r.problem, r.detail, r.next_step, r.at
+FROM bulk_results r;
+
 -- A new owner must be able to create in the schema, for the moment of the change only.
 DO $$
 DECLARE
@@ -1316,6 +1376,7 @@ BEGIN
     ALTER VIEW ops_queues OWNER TO flowhq_ops;
     ALTER VIEW ops_setup_requests OWNER TO flowhq_ops;
     ALTER FUNCTION portal_tenant_of(text) OWNER TO flowhq_ops;
+    ALTER VIEW ops_bulk_results OWNER TO flowhq_ops;
     IF v_lend THEN
         EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM flowhq_ops', current_schema());
     END IF;

@@ -12,7 +12,10 @@ from flowhq.admin import (
     accounting,
     audit,
     backups,
+    bulk,
     chats,
+    data,
+    docs,
     health,
     logs,
     messages,
@@ -35,6 +38,7 @@ from flowhq.admin import (
     workers,
 )
 from flowhq.admin.auth import Authenticator
+from flowhq.admin.idempotency import ONCE, Once
 from flowhq.admin.inputs import BODY_MAX_BYTES, NoBody, NoQuery
 from flowhq.admin.limits import RequestLimits
 from flowhq.admin.middleware import LIMITS, MIDDLEWARES, PROXIES, add_headers
@@ -69,17 +73,19 @@ ROUTES: Sequence[AnyRoute] = (
     *health.ROUTES,
     *tenants.ROUTES,
     *workers.ROUTES,
+    *bulk.ROUTES,
+    *data.ROUTES,
     *pairing.ROUTES,
     *logs.ROUTES,
     *chats.ROUTES,
     *messages.ROUTES,
     *accounting.ROUTES,
+    *audit.ROUTES,
+    *docs.ROUTES,
     *metrics.ROUTES,
     *retention.ROUTES,
-    *users.ROUTES,
     *sessions.ROUTES,
     *tokens.ROUTES,
-    *audit.ROUTES,
     *backups.ROUTES,
     *portal_keys.ROUTES,
     *setup_requests.ROUTES,
@@ -90,6 +96,7 @@ ROUTES: Sequence[AnyRoute] = (
     *stream.ROUTES,
     *webhooks.ROUTES,
     *sending.ROUTES,
+    *users.ROUTES,
     Route(
         "GET",
         "/openapi.json",
@@ -111,6 +118,9 @@ def create_app(deps: AdminDeps) -> web.Application:
     app[DEPS] = deps
     app[CLOSING] = asyncio.Event()
     app[metrics.GATHERING] = metrics.Gathering(deps)
+    app[ONCE] = Once(deps.store)
+    app[docs.ASSETS] = docs.load_assets()
+    bulk.set_up(app, deps)
     app[AUTHENTICATOR] = Authenticator(
         deps.settings.password_hash.get_secret_value(), deps.credentials, deps.clock
     )

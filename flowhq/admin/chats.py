@@ -105,5 +105,6 @@ ROUTES = (
         query=NoQuery,
         answer=ChatView,
         needs=Scope.MESSAGES_WRITE,
+        repeatable=True,
     ),
 )

@@ -281,8 +281,18 @@ def _refusal(error: ValidationError, model: type[BaseModel]) -> ProblemError:
 
 
 def _field_error(detail: ErrorDetails, model: type[BaseModel]) -> FieldError:
-    path = str(detail.get("ctx", {}).get("path", ""))
-    return FieldError(path or _path(detail["loc"]), _message(detail, model))
+    path = str(detail.get("ctx", {}).get("path", "")) or _path(detail["loc"])
+    return FieldError(path, _without_path(_message(detail, model), path))
+
+
+def _without_path(message: str, path: str) -> str:
+    """The message without the path that it begins with, or that of what is around the field: the
+    domain's sentences stand alone, these stand beside the path."""
+    for spoken in (path, re.split(r"[.\[][^.\[]*$", path)[0]):
+        rest = message.removeprefix(spoken)
+        if spoken and rest != message and rest[:1] in (" ", ":"):
+            return rest.lstrip(": ")
+    return message
 
 
 def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
@@ -298,7 +308,8 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
             return detail["msg"]
         case _:
             message = detail["msg"].removeprefix("Value error, ")
-            message = message.replace("Input should be a valid", "must be a valid")
+            message = message.replace("a valid dictionary", "a JSON object")
+            message = message.replace("a valid list", "a JSON list")
             message = message.replace("Input should be", "must be")
             message = message.replace("String should have", "must have")
             return message if message.endswith(".") else f"{message}."

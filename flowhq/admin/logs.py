@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
-from flowhq.admin.inputs import NoBody, Query
+from flowhq.admin.inputs import NoBody, Query, converted
+from flowhq.admin.phone import to_contact
 from flowhq.admin.routes import Call, Route
 from flowhq.admin.scopes import Scope
-from flowhq.db.logs import LogRow
+from flowhq.db.logs import LogFilter, LogRow
 from flowhq.db.states import EventRow
 from flowhq.model import (
     Direction,
@@ -25,6 +26,7 @@ LOGS_DEFAULT = 200
 LOGS_MAX = 1000
 
 Place = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+ContactNumber = Annotated[str, StringConstraints(max_length=80), converted(to_contact)]
 
 
 class PageQuery(Query):
@@ -32,6 +34,16 @@ class PageQuery(Query):
 
     limit: int = Field(default=LOGS_DEFAULT, ge=1, le=LOGS_MAX)
     before: Place | None = None
+
+
+class LogsQuery(PageQuery):
+    """Of the messages recorded ``since`` and before ``until`` (with a time zone), in one
+    ``direction``, with the contact of this ``number`` (or of the id that the log shows instead)."""
+
+    direction: Direction | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    number: ContactNumber | None = None
 
 
 class LogView(BaseModel):
@@ -84,9 +96,13 @@ class EventPageView(BaseModel):
     next: str | None
 
 
-async def list_logs(call: Call[NoBody, PageQuery]) -> LogPageView:
+async def list_logs(call: Call[NoBody, LogsQuery]) -> LogPageView:
+    query = call.query
+    chosen = LogFilter(
+        direction=query.direction, since=query.since, until=query.until, contact=query.number
+    )
     page = await call.deps.store.list_logs(
-        call.tenant_id, limit=call.query.limit, before=call.query.before
+        call.tenant_id, chosen, limit=query.limit, before=query.before
     )
     return LogPageView(
         tenant_id=call.tenant_id, items=[_log_view(row) for row in page.rows], next=page.next
@@ -141,7 +157,7 @@ ROUTES = (
         "The tenant's messages, newest first",
         list_logs,
         body=NoBody,
-        query=PageQuery,
+        query=LogsQuery,
         answer=LogPageView,
         needs=Scope.MESSAGES_READ,
     ),

@@ -271,5 +271,6 @@ ROUTES = (
         answer=MessageView,
         needs=Scope.MESSAGES_WRITE,
         problems=(WRONG_STATE,),
+        repeatable=True,
     ),
 )

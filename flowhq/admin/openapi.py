@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from http import HTTPStatus
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -9,12 +10,15 @@ from pydantic.json_schema import models_json_schema
 
 from flowhq.admin import problems
 from flowhq.admin.cookies import COOKIE
+from flowhq.admin.idempotency import HEADER, KEY_PATTERN, REPLAYED_HEADER
 from flowhq.admin.inputs import NoBody, NoQuery
 from flowhq.admin.portal_auth import KEY_HEADER, SESSION_COOKIE, USER_HEADER
 from flowhq.admin.problems import Kind
-from flowhq.admin.routes import JSON_ALONE, TENANT_PATH, AnyRoute
+from flowhq.admin.routes import TENANT_PATH, AnyRoute
 from flowhq.admin.scopes import Scope
+from flowhq.admin.versions import TAGS_PATTERN
 
+JSON = "application/json"
 _REF = "#/components/schemas/{model}"
 _GATES = (problems.BAD_REQUEST, problems.SECRET_IN_URL, problems.WRONG_HOST, problems.INTERNAL)
 _SIGNED_IN = (
@@ -22,6 +26,11 @@ _SIGNED_IN = (
     problems.FORBIDDEN,
     problems.TOO_MANY_ATTEMPTS,
     problems.TOO_MANY_REQUESTS,
+)
+_KEYED = (
+    problems.IDEMPOTENCY_IN_PROGRESS,
+    problems.IDEMPOTENCY_OUTCOME_UNKNOWN,
+    problems.IDEMPOTENCY_KEY_REUSED,
 )
 _WITH_BODY = (problems.REQUEST_TIMEOUT, problems.TOO_LARGE, problems.UNSUPPORTED_MEDIA_TYPE)
 
@@ -107,7 +116,7 @@ def _operation(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> dict[s
         schema = _ref(names[route.body, "validation"])
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schema}},
+            "content": {JSON: {"schema": schema}},
         }
     return operation
 
@@ -125,6 +134,10 @@ def _parameters(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> list[
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"{(\w+)}", route.path)
     ]
+    parameters += [
+        {"name": name, "in": "header", "required": False, "schema": schema}
+        for name, schema in _headers(route)
+    ]
     if route.query is NoQuery:
         return parameters
     model = schemas[names[route.query, "validation"]]
@@ -134,16 +147,35 @@ def _parameters(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> list[
     return parameters
 
 
+def _headers(route: AnyRoute) -> Iterable[tuple[str, dict[str, Any]]]:
+    """What a client may say about repeats, and about what it has seen."""
+    if route.keyed or route.own_keys:
+        yield HEADER, {"type": "string", "pattern": f"^{KEY_PATTERN}$"}
+    if route.versioned:
+        name = "If-None-Match" if route.method == "GET" else "If-Match"
+        yield name, {"type": "string", "pattern": f"^({TAGS_PATTERN})$"}
+
+
+def _told(route: AnyRoute) -> Iterable[str]:
+    """The headers that an answer may have for the client's next request."""
+    if route.keyed:
+        yield REPLAYED_HEADER
+    if route.versioned and route.status is not HTTPStatus.NO_CONTENT:
+        yield "ETag"
+
+
 def _responses(route: AnyRoute, names: Names) -> dict[str, Any]:
     success: dict[str, Any] = {"description": route.status.phrase}
+    content = {media: {"schema": {"type": "string"}} for media in route.media if media != JSON}
     if route.answer is not None:
-        success["content"] = {media: {"schema": {"type": "string"}} for media in route.media}
-        success["content"]["application/json"] = {
-            "schema": _ref(names[route.answer, "serialization"])
-        }
-    elif route.media != JSON_ALONE:
-        success["content"] = {media: {"schema": {"type": "string"}} for media in route.media}
+        content[JSON] = {"schema": _ref(names[route.answer, "serialization"])}
+    if content:
+        success["content"] = content
+    if headers := {name: {"schema": {"type": "string"}} for name in _told(route)}:
+        success["headers"] = headers
     responses = {str(status.value): success for status in (route.status, *route.also)}
+    if route.versioned and route.method == "GET":
+        responses["304"] = {"description": "The client has it already."}
     for kind in problems_of(route):
         content = {problems.CONTENT_TYPE: {"schema": _ref("Problem")}}
         known = responses.setdefault(str(kind.status), {"description": "", "content": content})
@@ -159,6 +191,10 @@ def problems_of(route: AnyRoute) -> tuple[Kind, ...]:
     if route.method not in ("GET", "HEAD"):
         kinds.append(problems.CROSS_SITE)
         kinds.append(problems.TOO_LARGE)
+    if route.keyed:
+        kinds += _KEYED
+    if route.versioned and route.method != "GET":
+        kinds.append(problems.CHANGED_MEANWHILE)
     if route.body is not NoBody:
         kinds += _WITH_BODY
     if TENANT_PATH in route.path:

@@ -230,6 +230,7 @@ ROUTES = (
         query=NoQuery,
         answer=NewPairingLinkView,
         needs=Scope.TENANTS_OPERATE,
+        answer_kept=False,
         status=HTTPStatus.CREATED,
         problems=(WRONG_STATE, MISCONFIGURED),
     ),

@@ -7,6 +7,16 @@ import phonenumbers
 from flowhq.errors import InvalidInputError
 
 _WRITTEN = re.compile(r"(?:\+|00) ?[0-9][0-9 ().-]{4,30}")
+_PLATFORM_ID = re.compile(r"[0-9]{5,20}(?::[0-9]{1,4})?@[a-z.]{1,20}")
+
+
+def to_contact(written: str) -> str:
+    """The E.164 number, or the platform's id of a contact whose number is not known."""
+    text = written.strip()
+    if _PLATFORM_ID.fullmatch(text):
+        return text
+    # In an address, a plus that was not encoded arrives as a space.
+    return to_e164(f"+{text}" if text[:1].isdecimal() and not text.startswith("0") else text)
 
 
 def to_e164(written: str) -> str:

@@ -80,6 +80,7 @@ ROUTES = (
         query=NoQuery,
         answer=NewPortalKeyView,
         needs=Scope.ADMIN,
+        answer_kept=False,
         status=HTTPStatus.CREATED,
         problems=(WRONG_STATE,),
     ),

@@ -3,7 +3,7 @@
 The supervisor is a neighbour that this package must not import: it satisfies `Fleet` by shape.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,15 +18,19 @@ from flowhq.backup.taking import Taken
 from flowhq.clock import Clock
 from flowhq.config import AdminSettings, EgressSettings, PortalSettings, RetentionSettings
 from flowhq.db.accounting import Books
+from flowhq.db.bulk import BulkItem, BulkRun
 from flowhq.db.chats import ChatPage, ChatRow, Silence
+from flowhq.db.contacts import Erased, Person
 from flowhq.db.deadletters import DeadPage
 from flowhq.db.figures import Stock
-from flowhq.db.logs import LogPage
+from flowhq.db.keys import KeyName, KnownKey, StoredAnswer
+from flowhq.db.logs import LogFilter, LogPage
+from flowhq.db.portable import ExportedRow
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
 from flowhq.db.sweeps import Keeping
-from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
+from flowhq.db.tenants import NewTenant, TenantFilter, TenantPage, TenantRow
 from flowhq.egress.client import EgressClient
 from flowhq.figures import PoolFigures
 from flowhq.metrics import Metrics
@@ -92,7 +96,63 @@ class Fleet(Protocol):
         ...
 
 
-class Store(Protocol):
+class KeyStore(Protocol):
+    """The idempotency keys; see flowhq.db.keys."""
+
+    async def claim_key(
+        self, name: KeyName, body_digest: bytes, about: TenantId | None
+    ) -> KnownKey | None:
+        """None: it is the caller's, to be settled or released. Else what is known of it."""
+        ...
+
+    async def settle_key(self, name: KeyName, answer: StoredAnswer, about: UUID | None) -> None: ...
+
+    async def release_key(self, name: KeyName) -> None: ...
+
+
+class BulkStore(Protocol):
+    """The bulk runs; see flowhq.db.bulk."""
+
+    async def create_run(
+        self, principal: str, verb: str, tenants: Sequence[TenantId], *, dry_run: bool
+    ) -> BulkRun: ...
+
+    async def end_run(self, run_id: UUID) -> None: ...
+
+    async def begin_item(self, run_id: UUID, tenant_id: TenantId) -> None:
+        """It is under way; NotFoundError if the tenant is gone."""
+        ...
+
+    async def end_item(self, run_id: UUID, item: BulkItem) -> None: ...
+
+    async def find_run(self, run_id: UUID) -> BulkRun | None: ...
+
+    async def list_items(self, run: BulkRun, *, live: bool) -> list[BulkItem]:
+        """Each tenant in the run's order; ``live``: this process is at it."""
+        ...
+
+
+class DataStore(Protocol):
+    """All that is stored of a tenant or a contact; see flowhq.db.portable and contacts."""
+
+    def read_tenant(self, tenant_id: TenantId) -> AsyncIterator[ExportedRow]:
+        """Every row, without secrets."""
+        ...
+
+    def read_contact(self, tenant_id: TenantId, person: Person) -> AsyncIterator[ExportedRow]: ...
+
+    async def find_person(self, tenant_id: TenantId, reference: str) -> Person:
+        """By number or the platform's id; NotFoundError if it is nobody's."""
+        ...
+
+    async def erase_contact(self, tenant_id: TenantId, reference: str) -> Erased: ...
+
+    async def erase_tenant(self, tenant_id: TenantId) -> Mapping[str, int]:
+        """As delete_tenant; how many rows there were, by table."""
+        ...
+
+
+class Store(KeyStore, BulkStore, DataStore, Protocol):
     """The stored side. StoreUnavailableError when the database is away: nothing was changed.
 
     An unknown tenant is NotFoundError, a phone number in use AlreadyExistsError with the field
@@ -107,12 +167,17 @@ class Store(Protocol):
 
     async def fetch_tenant(self, tenant_id: TenantId) -> TenantRow: ...
 
-    async def list_tenants(self, *, limit: int, after: str | None) -> TenantPage:
+    async def list_tenants(
+        self, chosen: TenantFilter, *, limit: int, after: str | None
+    ) -> TenantPage:
         """Newest first."""
         ...
 
-    async def update_tenant(self, tenant_id: TenantId, changes: Mapping[str, Any]) -> TenantRow:
-        """``changes`` by the names of NewTenant; what is not named stays."""
+    async def update_tenant(
+        self, tenant_id: TenantId, changes: Mapping[str, Any], *, seen: Collection[str] | None
+    ) -> TenantRow:
+        """``changes`` by the names of NewTenant; what is not named stays. ChangedMeanwhileError
+        if ``seen`` is given and the tenant's version is none of them."""
         ...
 
     async def delete_tenant(self, tenant_id: TenantId) -> None:
@@ -121,7 +186,9 @@ class Store(Protocol):
 
     async def fetch_session(self, tenant_id: TenantId) -> SessionRow: ...
 
-    async def list_logs(self, tenant_id: TenantId, *, limit: int, before: str | None) -> LogPage:
+    async def list_logs(
+        self, tenant_id: TenantId, chosen: LogFilter, *, limit: int, before: str | None
+    ) -> LogPage:
         """Newest first."""
         ...
 

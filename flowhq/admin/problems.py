@@ -15,6 +15,7 @@ from aiohttp import web
 from flowhq.errors import (
     AlreadyExistsError,
     BackupError,
+    ChangedMeanwhileError,
     FlowHQError,
     InvalidInputError,
     MisconfiguredError,
@@ -56,10 +57,16 @@ METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "The address does not take 
 REQUEST_TIMEOUT = Kind("request-timeout", 408, "The request took too long to arrive")
 ALREADY_EXISTS = Kind("already-exists", 409, "It exists already")
 WRONG_STATE = Kind("wrong-state", 409, "It does not fit the present state")
+CHANGED_MEANWHILE = Kind("changed-meanwhile", 409, "It was changed by someone else")
+IDEMPOTENCY_IN_PROGRESS = Kind("idempotency-in-progress", 409, "The same request is being done")
+IDEMPOTENCY_OUTCOME_UNKNOWN = Kind(
+    "idempotency-outcome-unknown", 409, "What became of the first request cannot be told"
+)
 LINK_GONE = Kind("link-gone", 410, "The link is not good any more")
 TOO_LARGE = Kind("too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind("unsupported-media-type", 415, "The body is not JSON")
 WRONG_HOST = Kind("wrong-host", 421, "The API does not answer under this name")
+IDEMPOTENCY_KEY_REUSED = Kind("idempotency-key-reused", 422, "The key belongs to another request")
 TOO_MANY_ATTEMPTS = Kind("too-many-attempts", 429, "Too many attempts to sign in")
 TOO_MANY_REQUESTS = Kind("too-many-requests", 429, "Too many requests with these credentials")
 INTERNAL = Kind("internal", 500, "Something went wrong inside")
@@ -83,10 +90,14 @@ KINDS = (
     REQUEST_TIMEOUT,
     ALREADY_EXISTS,
     WRONG_STATE,
+    CHANGED_MEANWHILE,
+    IDEMPOTENCY_IN_PROGRESS,
+    IDEMPOTENCY_OUTCOME_UNKNOWN,
     LINK_GONE,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     WRONG_HOST,
+    IDEMPOTENCY_KEY_REUSED,
     TOO_MANY_ATTEMPTS,
     TOO_MANY_REQUESTS,
     INTERNAL,
@@ -149,6 +160,8 @@ def of_error(error: FlowHQError) -> ProblemError:
             return _same_words(NOT_FOUND, error)
         case WrongStateError():
             return _same_words(WRONG_STATE, error)
+        case ChangedMeanwhileError():
+            return _same_words(CHANGED_MEANWHILE, error)
         case MisconfiguredError() | BackupError():
             return _same_words(MISCONFIGURED, error)
         case StoreUnavailableError():

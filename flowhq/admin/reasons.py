@@ -27,6 +27,7 @@ REASONS: dict[str, str] = {
     "number_changed": "the tenant was paired with another number before its turn came",
     "unrecordable": "it could not be stored as it is; only that it came is known",
     "expired": "it had been given up, and was kept for no longer",
+    "erased": "the contact was forgotten on request before its turn came",
     "waiting_for_person": "the customer has been handed to a person and waits for them",
 }
 
@@ -47,6 +48,7 @@ TAKEN_BACK = {
     "person": "a person took the chat over",
     "number_changed": "the tenant was paired with another number",
     "expired": "it had been given up, and was kept for no longer",
+    "erased": "the contact was forgotten on request",
 }
 
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from flowhq.admin.auth import Authenticator
+from flowhq.admin.idempotency import ONCE, Terms, read_key
 from flowhq.admin.inputs import Input, Query, read_body, read_query, read_tenant_id
 from flowhq.admin.ports import AdminDeps
 from flowhq.admin.problems import Kind
@@ -76,6 +77,11 @@ class Call(Generic[BodyT, QueryT]):
             raise LookupError("this route has no tenant in its path")
         return self.path_tenant
 
+    @property
+    def idempotency_key(self) -> str:
+        """The key that the client gave the request, "" if none."""
+        return read_key(self.request)
+
 
 Handler = Callable[[Call[BodyT, QueryT]], Awaitable[BaseModel | web.StreamResponse]]
 
@@ -88,7 +94,13 @@ class Route(Generic[BodyT, QueryT]):
     ``fleet_wide`` is of a route without a tenant in its path that answers about all tenants:
     credentials that reach only some are refused, unless the handler looks at ``Call.principal``;
     ``audited`` is looked at for methods that change things: False for those that do not after
-    all."""
+    all.
+
+    Of repeats under one Idempotency-Key: ``answer_kept`` False keeps an answer with a secret or a
+    person's words in it out of the database; ``repeatable`` says that a second run does no harm, so
+    that one that was cut off is run again; ``reads_only`` is of a POST that changes nothing and
+    takes no key; ``own_keys`` of one that looks after keys itself. ``versioned`` is of a route
+    whose answer has an ETag: it takes If-None-Match (GET) or If-Match (changes)."""
 
     method: str
     path: str
@@ -105,10 +117,22 @@ class Route(Generic[BodyT, QueryT]):
     also: Sequence[HTTPStatus] = ()
     fleet_wide: bool = True
     audited: bool = True
+    answer_kept: bool = True
+    repeatable: bool = False
+    reads_only: bool = False
+    own_keys: bool = False
+    versioned: bool = False
 
     @property
     def public(self) -> bool:
         return self.needs is None
+
+    @property
+    def keyed(self) -> bool:
+        """Whether it takes an Idempotency-Key: a key is somebody's, and a portal speaks for many
+        with one credential."""
+        own = self.needs not in (None, Scope.PORTAL)
+        return self.method == "POST" and own and not (self.reads_only or self.own_keys)
 
 
 AnyRoute = Route[Any, Any]
@@ -148,6 +172,8 @@ def reply(
 
 def _handler(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Reads what the route declares, calls its handler, writes what comes back."""
+    terms = Terms(f"{route.method} {route.path}", route.answer_kept, route.repeatable)
+    audited = route.audited and route.method not in ("GET", "HEAD")
 
     async def handle(request: web.Request) -> web.StreamResponse:
         call = Call(
@@ -158,13 +184,16 @@ def _handler(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamRes
             body=await read_body(request, route.body),
             signed_in=request.get(PRINCIPAL),
         )
-        if not route.audited or route.method in ("GET", "HEAD"):
-            return await _perform(route, call)
-        book, work = call.deps.audit, partial(_perform, route, call)
-        make_entry = partial(_entry, route, call)
-        if call.signed_in is None:
-            return await record_success(book, make_entry, call.trace, work)
-        return await record_change(book, make_entry(call.signed_in.name), call.trace, work)
+        perform = partial(_audited if audited else _perform, route, call)
+        if not route.keyed:
+            return await perform()
+        return await request.app[ONCE].run(
+            request,
+            principal=call.principal.name,
+            terms=terms,
+            about=call.path_tenant,
+            work=perform,
+        )
 
     return handle
 
@@ -172,6 +201,15 @@ def _handler(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamRes
 async def _perform(route: AnyRoute, call: Call[Any, Any]) -> web.StreamResponse:
     result = await route.handler(call)
     return result if isinstance(result, web.StreamResponse) else reply(result, route.status)
+
+
+async def _audited(route: AnyRoute, call: Call[Any, Any]) -> web.StreamResponse:
+    """Inside of what keeps repeats away: a repeat that is not run again changes nothing."""
+    book, work = call.deps.audit, partial(_perform, route, call)
+    make_entry = partial(_entry, route, call)
+    if call.signed_in is None:
+        return await record_success(book, make_entry, call.trace, work)
+    return await record_change(book, make_entry(call.signed_in.name), call.trace, work)
 
 
 def _entry(route: AnyRoute, call: Call[Any, Any], principal: str) -> NewEntry:

@@ -158,6 +158,7 @@ ROUTES = (
         query=NoQuery,
         answer=SentView,
         needs=Scope.MESSAGES_SEND,
+        own_keys=True,
         status=HTTPStatus.ACCEPTED,
         problems=(NOT_FOUND, WRONG_STATE, ALREADY_EXISTS),
         fleet_wide=False,

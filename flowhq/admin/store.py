@@ -1,6 +1,6 @@
 """The API's store on PostgreSQL: the database's functions, gathered under one object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,10 +8,14 @@ from uuid import UUID
 from flowhq.db import (
     accounting,
     audit,
+    bulk,
     chats,
+    contacts,
     deadletters,
     figures,
+    keys,
     logs,
+    portable,
     sessions,
     states,
     stories,
@@ -38,25 +42,28 @@ class PostgresStore:
     async def fetch_tenant(self, tenant_id: TenantId) -> tenants.TenantRow:
         return await tenants.fetch_tenant(self._database, tenant_id)
 
-    async def list_tenants(self, *, limit: int, after: str | None) -> tenants.TenantPage:
-        return await tenants.list_tenants(self._database, limit=limit, after=after)
+    async def list_tenants(
+        self, chosen: tenants.TenantFilter, *, limit: int, after: str | None
+    ) -> tenants.TenantPage:
+        return await tenants.list_tenants(self._database, chosen, limit=limit, after=after)
 
     async def update_tenant(
-        self, tenant_id: TenantId, changes: Mapping[str, Any]
+        self, tenant_id: TenantId, changes: Mapping[str, Any], *, seen: Collection[str] | None
     ) -> tenants.TenantRow:
-        return await tenants.update_tenant(self._database, tenant_id, changes)
+        return await tenants.update_tenant(self._database, tenant_id, changes, seen=seen)
 
     async def delete_tenant(self, tenant_id: TenantId) -> None:
+        await keys.forget_answers(self._database, tenant_id)
         await tenants.delete_tenant(self._database, tenant_id)
 
     async def fetch_session(self, tenant_id: TenantId) -> sessions.SessionRow:
         return await sessions.fetch_session(self._database, tenant_id)
 
     async def list_logs(
-        self, tenant_id: TenantId, *, limit: int, before: str | None
+        self, tenant_id: TenantId, chosen: logs.LogFilter, *, limit: int, before: str | None
     ) -> logs.LogPage:
         await self.fetch_tenant(tenant_id)
-        return await logs.fetch_logs(self._database, tenant_id, limit=limit, before=before)
+        return await logs.fetch_logs(self._database, tenant_id, chosen, limit=limit, before=before)
 
     async def list_events(
         self, tenant_id: TenantId, *, limit: int, before: str | None
@@ -107,6 +114,68 @@ class PostgresStore:
 
     def pool(self) -> PoolFigures:
         return self._database.figures()
+
+    # -- all that is stored -----------------------------------------------------------------------
+
+    def read_tenant(self, tenant_id: TenantId) -> AsyncIterator[portable.ExportedRow]:
+        return portable.read_tenant(self._database, tenant_id)
+
+    def read_contact(
+        self, tenant_id: TenantId, person: contacts.Person
+    ) -> AsyncIterator[portable.ExportedRow]:
+        return portable.read_contact(self._database, tenant_id, person)
+
+    async def find_person(self, tenant_id: TenantId, reference: str) -> contacts.Person:
+        await self.fetch_tenant(tenant_id)
+        return await contacts.find_person(self._database, tenant_id, reference)
+
+    async def erase_contact(self, tenant_id: TenantId, reference: str) -> contacts.Erased:
+        await self.fetch_tenant(tenant_id)
+        await keys.forget_answers(self._database, tenant_id)
+        return await contacts.erase_contact(self._database, tenant_id, reference)
+
+    async def erase_tenant(self, tenant_id: TenantId) -> Mapping[str, int]:
+        async with self._database.tenant(tenant_id) as tx:
+            counts = await portable.count_rows(tx, tenant_id)
+        await self.delete_tenant(tenant_id)
+        return counts
+
+    # -- idempotency keys -------------------------------------------------------------------------
+
+    async def claim_key(
+        self, name: keys.KeyName, body_digest: bytes, about: TenantId | None
+    ) -> keys.KnownKey | None:
+        return await keys.claim_key(self._database, name, body_digest, about)
+
+    async def settle_key(
+        self, name: keys.KeyName, answer: keys.StoredAnswer, about: UUID | None
+    ) -> None:
+        await keys.settle_key(self._database, name, answer, about)
+
+    async def release_key(self, name: keys.KeyName) -> None:
+        await keys.release_key(self._database, name)
+
+    # -- bulk runs --------------------------------------------------------------------------------
+
+    async def create_run(
+        self, principal: str, verb: str, tenants: Sequence[TenantId], *, dry_run: bool
+    ) -> bulk.BulkRun:
+        return await bulk.create_run(self._database, principal, verb, tenants, dry_run=dry_run)
+
+    async def end_run(self, run_id: UUID) -> None:
+        await bulk.end_run(self._database, run_id)
+
+    async def begin_item(self, run_id: UUID, tenant_id: TenantId) -> None:
+        await bulk.begin_item(self._database, run_id, tenant_id)
+
+    async def end_item(self, run_id: UUID, item: bulk.BulkItem) -> None:
+        await bulk.end_item(self._database, run_id, item)
+
+    async def find_run(self, run_id: UUID) -> bulk.BulkRun | None:
+        return await bulk.find_run(self._database, run_id)
+
+    async def list_items(self, run: bulk.BulkRun, *, live: bool) -> list[bulk.BulkItem]:
+        return await bulk.list_items(self._database, run, live=live)
 
 
 class PostgresAudit:

@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field, StringConstraints
 
 from flowhq.admin.inputs import (
+    NAME_MAX,
     Input,
     Name,
     NoBody,
@@ -27,10 +28,11 @@ from flowhq.admin.phone import to_e164
 from flowhq.admin.problems import ALREADY_EXISTS
 from flowhq.admin.routes import Call, Route, reply
 from flowhq.admin.scopes import Scope
+from flowhq.admin.versions import etag, is_known, read_if_match
 from flowhq.bot.hours import parse_hours, parse_timezone
 from flowhq.bot.lifecycle import NEXT_ACTION
 from flowhq.bot.profile import parse_profile
-from flowhq.db.tenants import NewTenant, TenantRow
+from flowhq.db.tenants import NewTenant, TenantFilter, TenantRow, refuse_unseen, version_of
 from flowhq.model import (
     DesiredState,
     Language,
@@ -100,8 +102,14 @@ class ChangeTenant(Input):
 
 
 class TenantsQuery(Query):
-    """``after`` is the ``next`` of the page before this one."""
+    """``after`` is the ``next`` of the page before this one. The rest chooses tenants by what is
+    stored of them; ``q`` is part of a name, or digits of the number."""
 
+    status: TenantStatus | None = None
+    reason: Reason | None = None
+    desired_state: DesiredState | None = None
+    template_type: TemplateType | None = None
+    q: Annotated[str, StringConstraints(strip_whitespace=True, max_length=NAME_MAX)] | None = None
     limit: int = Field(default=PAGE_DEFAULT, ge=1, le=PAGE_MAX)
     after: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
 
@@ -242,9 +250,9 @@ async def create_tenant(call: Call[CreateTenant, NoQuery]) -> web.Response:
         )
     )
     call.changed({}, _set_by_people(row) | {"id": str(row.tenant_id)})
-    view = tenant_view(row, call.deps.fleet.snapshot(row.tenant_id))
-    location = {"Location": f"/admin/tenants/{row.tenant_id}"}
-    return reply(view, HTTPStatus.CREATED, location)
+    answer = _answer(call, row, HTTPStatus.CREATED)
+    answer.headers["Location"] = f"/admin/tenants/{row.tenant_id}"
+    return answer
 
 
 def _own_days(retention: Retention) -> dict[str, int]:
@@ -252,34 +260,55 @@ def _own_days(retention: Retention) -> dict[str, int]:
 
 
 async def list_tenants(call: Call[NoBody, TenantsQuery]) -> TenantPageView:
-    page = await call.deps.store.list_tenants(limit=call.query.limit, after=call.query.after)
+    query = call.query
+    chosen = TenantFilter(
+        status=query.status,
+        reason=query.reason,
+        desired=query.desired_state,
+        template=query.template_type,
+        text=query.q or "",
+        among=call.principal.tenants,
+    )
+    page = await call.deps.store.list_tenants(chosen, limit=query.limit, after=query.after)
     seen = call.deps.fleet.snapshots()
     items = [tenant_view(row, seen.get(row.tenant_id)) for row in page.rows]
     return TenantPageView(items=items, next=page.next)
 
 
-async def get_tenant(call: Call[NoBody, NoQuery]) -> TenantView:
-    row = await call.deps.store.fetch_tenant(call.tenant_id)
-    return tenant_view(row, call.deps.fleet.snapshot(call.tenant_id))
+async def get_tenant(call: Call[NoBody, NoQuery]) -> web.Response:
+    answer = _answer(call, await call.deps.store.fetch_tenant(call.tenant_id))
+    if not is_known(call.request, answer.headers["ETag"]):
+        return answer
+    return web.Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": answer.headers["ETag"]})
 
 
-async def change_tenant(call: Call[ChangeTenant, NoQuery]) -> TenantView:
+async def change_tenant(call: Call[ChangeTenant, NoQuery]) -> web.Response:
+    seen = read_if_match(call.request)
     given = call.body.model_dump(exclude_unset=True)
     changes = {RENAMED.get(name, name): value for name, value in given.items()}
     if "retention" in changes:
         changes["retention"] = _own_days(call.body.retention)
-    row = await call.deps.store.fetch_tenant(call.tenant_id)
+    before = _set_by_people(await call.deps.store.fetch_tenant(call.tenant_id))
+    row = await call.deps.store.update_tenant(call.tenant_id, changes, seen=seen)
     if changes:
-        before = _set_by_people(row)
-        row = await call.deps.store.update_tenant(call.tenant_id, changes)
         call.changed(before, _set_by_people(row))
         await call.deps.fleet.reload(call.tenant_id)
-    return tenant_view(row, call.deps.fleet.snapshot(call.tenant_id))
+    return _answer(call, row)
+
+
+def _answer(
+    call: Call[Any, NoQuery], row: TenantRow, status: HTTPStatus = HTTPStatus.OK
+) -> web.Response:
+    """The tenant with its ETag."""
+    view = tenant_view(row, call.deps.fleet.snapshot(row.tenant_id))
+    tag = etag(version_of(row), view.model_dump_json().encode())
+    return reply(view, status, {"ETag": tag})
 
 
 async def delete_tenant(call: Call[NoBody, NoQuery]) -> web.Response:
     """Profile first, rows last: what fails half-way can be asked for again."""
     row = await call.deps.store.fetch_tenant(call.tenant_id)
+    refuse_unseen(row, read_if_match(call.request))
     await call.deps.fleet.forget(
         call.tenant_id, partial(call.deps.store.delete_tenant, call.tenant_id)
     )
@@ -300,6 +329,7 @@ ROUTES = (
         needs=Scope.TENANTS_WRITE,
         status=HTTPStatus.CREATED,
         problems=(ALREADY_EXISTS,),
+        repeatable=True,
     ),
     Route(
         "GET",
@@ -311,6 +341,7 @@ ROUTES = (
         query=TenantsQuery,
         answer=TenantPageView,
         needs=Scope.TENANTS_READ,
+        fleet_wide=False,
     ),
     Route(
         "GET",
@@ -322,6 +353,7 @@ ROUTES = (
         query=NoQuery,
         answer=TenantView,
         needs=Scope.TENANTS_READ,
+        versioned=True,
     ),
     Route(
         "PATCH",
@@ -334,6 +366,7 @@ ROUTES = (
         answer=TenantView,
         needs=Scope.TENANTS_WRITE,
         problems=(ALREADY_EXISTS,),
+        versioned=True,
     ),
     Route(
         "DELETE",
@@ -346,5 +379,6 @@ ROUTES = (
         answer=None,
         needs=Scope.TENANTS_WRITE,
         status=HTTPStatus.NO_CONTENT,
+        versioned=True,
     ),
 )

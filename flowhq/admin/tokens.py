@@ -173,6 +173,7 @@ ROUTES = (
         query=NoQuery,
         answer=NewTokenView,
         needs=Scope.ADMIN,
+        answer_kept=False,
         status=HTTPStatus.CREATED,
         problems=(NOT_FOUND,),
     ),

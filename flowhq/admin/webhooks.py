@@ -280,6 +280,7 @@ OF_ALL: tuple[AnyRoute, ...] = (
         query=NoQuery,
         answer=NewWebhookView,
         needs=Scope.WEBHOOKS_WRITE,
+        answer_kept=False,
         status=HTTPStatus.CREATED,
         problems=(WRONG_STATE,),
     ),
@@ -330,6 +331,7 @@ OF_ALL: tuple[AnyRoute, ...] = (
         query=NoQuery,
         answer=NewWebhookView,
         needs=Scope.WEBHOOKS_WRITE,
+        answer_kept=False,
         problems=(NOT_FOUND,),
     ),
     Route(

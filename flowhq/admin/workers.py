@@ -78,6 +78,7 @@ def _verb(path: str, name: str, summary: str, verb: Verb) -> Route[Any, Any]:
         answer=WorkerView,
         needs=Scope.TENANTS_OPERATE,
         problems=(WRONG_STATE, MISCONFIGURED),
+        repeatable=True,
     )
 
 

@@ -2,12 +2,39 @@
 
 import base64
 import binascii
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
 from flowhq.errors import InvalidInputError
 
 LIMIT_MAX = 1_000
+
+
+@dataclass(slots=True)
+class Clauses:
+    """The conditions of a list, joined by AND, and their arguments from $``first`` on.
+
+    A condition is a text of the program with a ``{}`` for each argument; what a client says only
+    ever becomes an argument.
+    """
+
+    first: int
+    conditions: list[str] = field(default_factory=list)
+    arguments: list[object] = field(default_factory=list)
+
+    def add(self, condition: str, *arguments: object) -> None:
+        number = self.first + len(self.arguments)
+        self.conditions.append(condition.format(*(f"${number + n}" for n in range(len(arguments)))))
+        self.arguments.extend(arguments)
+
+    def __str__(self) -> str:
+        return " AND ".join(self.conditions)
+
+
+def escape_like(text: str) -> str:
+    """The text as a pattern of LIKE that stands for itself."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def place_of(at: datetime, row_id: UUID) -> str:

@@ -1,16 +1,23 @@
 """Tenants and their one-to-one rows: made together, read together, gone together."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import orjson
 from asyncpg import Record
 
-from flowhq.db.paging import check_limit, place_of, read_place
+from flowhq.db.paging import Clauses, check_limit, escape_like, place_of, read_place
 from flowhq.db.pool import Database, Tx
-from flowhq.errors import InvalidInputError, MisconfiguredError, NotFoundError
+from flowhq.errors import (
+    ChangedMeanwhileError,
+    InvalidInputError,
+    MisconfiguredError,
+    NotFoundError,
+)
 from flowhq.model import (
     DesiredState,
     Language,
@@ -51,15 +58,13 @@ LEFT JOIN worker_processes w ON w.tenant_id = t.id
 WHERE t.id = $1
 """
 
-LIST_TENANTS = """
+FIND_TENANTS = """
 SELECT id, name, phone_number, status::text AS status, desired_state::text AS desired_state,
     reason, detail, paused_at, created_at, updated_at, template_type::text AS template_type,
     business_name, language::text AS language, timezone, hours_json, details, retention,
     session_state::text AS session_state, last_seen_at, paired_at, worker_name,
     worker_status::text AS worker_status, last_error, restarts, started_at
 FROM ops_tenants
-WHERE $2::timestamptz IS NULL OR (created_at, id) < ($2, $3::uuid)
-ORDER BY created_at DESC, id DESC LIMIT $1
 """
 
 LIST_WANTED = """
@@ -98,6 +103,8 @@ WITH tenant AS (
 SELECT count(*) FROM tenant
 """
 
+# Whoever changes the tenant meanwhile waits until its version was looked at and it is changed.
+HOLD_TENANT = "SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE"
 DELETE_TENANT = "DELETE FROM tenants WHERE id = $1 RETURNING id"
 SET_DESIRED = """
 UPDATE tenants SET desired_state = $2::text::desired_state WHERE id = $1 RETURNING id
@@ -107,6 +114,8 @@ UPDATE tenants SET paused_at = CASE WHEN $2::boolean THEN coalesce(paused_at, no
 WHERE id = $1 RETURNING id
 """
 
+# Fewer digits than this are part of a name rather than of a number.
+DIGITS_MIN = 3
 CHANGEABLE = frozenset(
     {
         "name",
@@ -181,6 +190,19 @@ class TenantNumbers:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantFilter:
+    """Which tenants: those that fit all that is given. ``text`` is part of a name or digits of the
+    number; ``among`` limits it to these."""
+
+    status: TenantStatus | None = None
+    reason: Reason | None = None
+    desired: DesiredState | None = None
+    template: TemplateType | None = None
+    text: str = ""
+    among: Collection[TenantId] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TenantPage:
     """``next`` is to be passed as ``after`` for the page after this one; None after the last."""
 
@@ -230,15 +252,59 @@ async def fetch_tenant(database: Database, tenant_id: TenantId) -> TenantRow:
         return _row(await tx.fetchrow(FETCH_TENANT, tenant_id), tenant_id)
 
 
-async def list_tenants(database: Database, *, limit: int, after: str | None = None) -> TenantPage:
-    """All tenants, newest first. InvalidInputError names ``limit`` or ``after``."""
+async def list_tenants(
+    database: Database,
+    chosen: TenantFilter | None = None,
+    *,
+    limit: int,
+    after: str | None = None,
+) -> TenantPage:
+    """Those chosen, or all; newest first. InvalidInputError names ``limit`` or ``after``."""
     wanted = check_limit(limit) + 1
-    place = (None, None) if after is None else read_place(after, field="after")
+    place = None if after is None else read_place(after, field="after")
+    sql, arguments = find_statement(chosen or TenantFilter(), place)
     async with database.ops() as tx:
-        found = await tx.fetch(LIST_TENANTS, wanted, *place)
+        found = await tx.fetch(sql, wanted, *arguments)
     rows = [_row(row, row["id"]) for row in found[:limit]]
     more = len(found) > limit
     return TenantPage(rows, place_of(rows[-1].created_at, rows[-1].tenant_id) if more else None)
+
+
+def find_statement(
+    chosen: TenantFilter, place: tuple[datetime, UUID] | None = None
+) -> tuple[str, list[object]]:
+    """The statement, with the limit as $1, and its further arguments.
+
+    What is not asked for is not in it: the planner sees a plain walk along tenants_created_at_idx.
+    """
+    clauses = Clauses(first=2)
+    if place is not None:
+        clauses.add("(created_at, id) < ({}, {})", *place)
+    if chosen.among is not None:
+        clauses.add("id = ANY({}::uuid[])", list(chosen.among))
+    if chosen.status is not None:
+        clauses.add("status = {}::text::tenant_status", chosen.status.value)
+    if chosen.desired is not None:
+        clauses.add("desired_state = {}::text::desired_state", chosen.desired.value)
+    if chosen.reason is not None:
+        clauses.add("reason = {}", chosen.reason.value)
+    if chosen.template is not None:
+        clauses.add("template_type = {}::text::template_type", chosen.template.value)
+    if chosen.text:
+        _search(clauses, chosen.text)
+    where = f"WHERE {clauses}" if clauses.arguments else ""
+    return f"{FIND_TENANTS}{where} ORDER BY created_at DESC, id DESC LIMIT $1", clauses.arguments
+
+
+def _search(clauses: Clauses, text: str) -> None:
+    """By part of a name; what looks like a number, by its digits as well."""
+    pattern = f"%{escape_like(text)}%"
+    digits = "".join(letter for letter in text if letter.isdecimal() and letter.isascii())
+    if len(digits) >= DIGITS_MIN and not text.strip("+0123456789 ()-."):
+        # As it is dialled at home, a number begins with a 0 that its international form lacks.
+        clauses.add("(name ILIKE {} OR phone_number LIKE {})", pattern, f"%{digits.lstrip('0')}%")
+    else:
+        clauses.add("name ILIKE {}", pattern)
 
 
 async def list_wanted(database: Database) -> list[TenantRow]:
@@ -263,19 +329,49 @@ async def list_numbers(database: Database) -> list[TenantNumbers]:
 
 
 async def update_tenant(
-    database: Database, tenant_id: TenantId, changes: Mapping[str, Any]
+    database: Database,
+    tenant_id: TenantId,
+    changes: Mapping[str, Any],
+    *,
+    seen: Collection[str] | None = None,
 ) -> TenantRow:
     """``changes`` by the names of NewTenant's fields; what is not named stays.
 
-    NotFoundError, AlreadyExistsError (``phone_number``), InvalidInputError (an unknown name).
+    NotFoundError, AlreadyExistsError (``phone_number``), InvalidInputError (an unknown name),
+    ChangedMeanwhileError if ``seen`` is given and the tenant's version is none of them.
     """
     for name in changes:
         if name not in CHANGEABLE:
             raise InvalidInputError(f"{name} cannot be changed.", field=name)
     _refuse_zero_bytes(changes)
     async with database.tenant(tenant_id) as tx:
-        await tx.fetchval(UPDATE_TENANT, tenant_id, dict(changes))
+        if seen is not None:
+            await tx.execute(HOLD_TENANT, tenant_id)
+            refuse_unseen(_row(await tx.fetchrow(FETCH_TENANT, tenant_id), tenant_id), seen)
+        if changes:
+            await tx.fetchval(UPDATE_TENANT, tenant_id, dict(changes))
         return _row(await tx.fetchrow(FETCH_TENANT, tenant_id), tenant_id)
+
+
+def version_of(row: TenantRow) -> str:
+    """What a client can change of the tenant, as one short word; nothing observed is in it."""
+    plain = orjson.dumps(
+        [
+            *(row.name, row.phone_number, row.template, row.business_name, row.language),
+            *(row.timezone, row.hours, row.details, row.retention),
+        ],
+        option=orjson.OPT_SORT_KEYS,
+    )
+    return hashlib.sha256(plain).hexdigest()[:16]
+
+
+def refuse_unseen(row: TenantRow, seen: Collection[str] | None) -> None:
+    """ChangedMeanwhileError if ``seen`` is given and the tenant's version is none of them."""
+    if seen is not None and version_of(row) not in seen:
+        raise ChangedMeanwhileError(
+            f"Tenant {row.tenant_id} is not what it was any more.",
+            next_step="Get it again, and make the change to what it is now.",
+        )
 
 
 async def delete_tenant(database: Database, tenant_id: TenantId) -> None:

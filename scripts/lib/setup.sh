@@ -99,19 +99,22 @@ has_npm() { command -v npm >/dev/null 2>&1; }
 
 # $1: runtime or dev. A development environment serves for running as well.
 ensure_environment() {
-    local kind=$1 vendor=flowhq/channel/web/vendor/manifest.json
+    local kind=$1
     if ! venv_works; then
         ensure_python
         step "Making .venv with $("$python" -V)"
         rm -rf "$venv"
         "$python" -m venv "$venv" || fail "$python -m venv $venv failed"
     fi
-    if [ -f "$vendor" ] && { is_installed dev || is_installed "$kind"; }; then
+    if has_page_parts && { is_installed dev || is_installed "$kind"; }; then
         return
     fi
     install_environment "$kind"
 }
 
+has_page_parts() {
+    [ -f flowhq/channel/web/vendor/manifest.json ] && [ -f flowhq/admin/vendor/manifest.json ]
+}
 is_installed() { [ "$(cat "$venv/.flowhq-$1" 2>/dev/null)" = "$(state_of "requirements/$1.txt")" ]; }
 
 install_environment() {
@@ -121,7 +124,7 @@ install_environment() {
     rm -f "$venv"/.flowhq-*
     step "Installing the locked packages ($kind)"
     $pip install --require-hashes "${locks[@]}" || fail "pip could not install the locked packages"
-    step "Installing flowhq itself, with WhatsApp Web's script from npm"
+    step "Installing flowhq itself, with its page parts from npm"
     $pip install --quiet --no-deps --no-build-isolation -e . || fail "flowhq could not be installed"
     state_of "requirements/$kind.txt" >"$venv/.flowhq-$kind"
 }

@@ -34,6 +34,15 @@ def test_it_carries_the_pinned_script_with_its_licences(wheel: zipfile.ZipFile) 
         assert f"{VENDOR}/{name}" in wheel.namelist()
 
 
+def test_it_carries_the_apis_page_with_its_licences(wheel: zipfile.ZipFile) -> None:
+    script = wheel.read("flowhq/admin/vendor/swagger-ui-bundle.js")
+    expected = "e6a898692f2d768e807c3ba4626068a69a2c5dd960dd6c76f3e4d3a3de180af2"
+    assert hashlib.sha256(script).hexdigest() == expected
+    for name in ("LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt", "swagger-ui.css"):
+        assert f"flowhq/admin/vendor/{name}" in wheel.namelist()
+    assert "flowhq/admin/pages/docs.html" in wheel.namelist()
+
+
 def test_it_carries_the_databases_sql(wheel: zipfile.ZipFile) -> None:
     migrations = {path.name for path in (ROOT / "sql/migrations").glob("*.sql")}
     assert migrations

@@ -1,7 +1,7 @@
 """A store and a fleet in memory, for tests of the API alone; and what drives the API."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,16 +12,20 @@ from flowhq.admin.portal_store import PortalStore
 from flowhq.backup.taking import Taken
 from flowhq.db.accounting import Account, Books
 from flowhq.db.audit import Change, EntryFilter, EntryPage, EntryRow, NewEntry
+from flowhq.db.bulk import BulkItem, BulkRun, Outcome
 from flowhq.db.chats import ChatPage, ChatRow, Silence
+from flowhq.db.contacts import Erased, Person
 from flowhq.db.deadletters import DeadPage
 from flowhq.db.figures import Depth, Stock, StoredState
-from flowhq.db.logs import LogPage, LogRow
+from flowhq.db.keys import KeyName, KnownKey, StoredAnswer
+from flowhq.db.logs import LogFilter, LogPage, LogRow
 from flowhq.db.pool import Database
+from flowhq.db.portable import ExportedRow
 from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
 from flowhq.db.sweeps import Keeping, SweepState
-from flowhq.db.tenants import NewTenant, TenantPage, TenantRow
+from flowhq.db.tenants import NewTenant, TenantFilter, TenantPage, TenantRow, refuse_unseen
 from flowhq.errors import (
     AlreadyExistsError,
     FlowHQError,
@@ -52,6 +56,9 @@ class FakeStore:
         self.tenants: dict[TenantId, TenantRow] = {}
         self.sessions: dict[TenantId, SessionRow] = {}
         self.logs: dict[TenantId, list[LogRow]] = {}
+        self.keys: dict[KeyName, KnownKey] = {}
+        self.runs: dict[UUID, BulkRun] = {}
+        self.items: dict[tuple[UUID, TenantId], BulkItem] = {}
         self.failure: BaseException | None = None
         self.depths: list[Depth] = []
         self.stocks_taken = 0
@@ -102,13 +109,19 @@ class FakeStore:
             raise NotFoundError(f"There is no tenant {tenant_id}.")
         return self.tenants[tenant_id]
 
-    async def list_tenants(self, *, limit: int, after: str | None) -> TenantPage:
+    async def list_tenants(
+        self, chosen: TenantFilter, *, limit: int, after: str | None
+    ) -> TenantPage:
         self._fail()
-        rows = sorted(self.tenants.values(), key=lambda row: row.created_at, reverse=True)
+        fitting = [row for row in self.tenants.values() if _is_chosen(row, chosen)]
+        rows = sorted(fitting, key=lambda row: row.created_at, reverse=True)
         return TenantPage(*_page(rows, limit, after, "after"))
 
-    async def update_tenant(self, tenant_id: TenantId, changes: Mapping[str, Any]) -> TenantRow:
+    async def update_tenant(
+        self, tenant_id: TenantId, changes: Mapping[str, Any], *, seen: Collection[str] | None
+    ) -> TenantRow:
         row = await self.fetch_tenant(tenant_id)
+        refuse_unseen(row, seen)
         self._refuse_phone(changes.get("phone_number"), tenant_id)
         self.tenants[tenant_id] = replace(row, **changes)
         return self.tenants[tenant_id]
@@ -121,7 +134,9 @@ class FakeStore:
         await self.fetch_tenant(tenant_id)
         return self.sessions[tenant_id]
 
-    async def list_logs(self, tenant_id: TenantId, *, limit: int, before: str | None) -> LogPage:
+    async def list_logs(
+        self, tenant_id: TenantId, chosen: LogFilter, *, limit: int, before: str | None
+    ) -> LogPage:
         await self.fetch_tenant(tenant_id)
         return LogPage(*_page(self.logs.get(tenant_id, [])[::-1], limit, before, "before"))
 
@@ -184,6 +199,67 @@ class FakeStore:
     def pool(self) -> PoolFigures:
         return PoolFigures(size=3, idle=2, limit=10)
 
+    async def claim_key(
+        self, name: KeyName, body_digest: bytes, about: TenantId | None
+    ) -> KnownKey | None:
+        self._fail()
+        if name in self.keys:
+            return self.keys[name]
+        self.keys[name] = KnownKey(body_digest, None)
+        return None
+
+    async def settle_key(self, name: KeyName, answer: StoredAnswer, about: UUID | None) -> None:
+        self._fail()
+        self.keys[name] = replace(self.keys[name], answer=answer)
+
+    async def release_key(self, name: KeyName) -> None:
+        self._fail()
+        del self.keys[name]
+
+    async def create_run(
+        self, principal: str, verb: str, tenants: Sequence[TenantId], *, dry_run: bool
+    ) -> BulkRun:
+        self._fail()
+        run = BulkRun(uuid4(), principal, verb, dry_run, tenants, datetime.now(UTC))
+        self.runs[run.run_id] = run
+        return run
+
+    async def end_run(self, run_id: UUID) -> None:
+        self.runs[run_id] = replace(self.runs[run_id], ended_at=datetime.now(UTC))
+
+    async def begin_item(self, run_id: UUID, tenant_id: TenantId) -> None:
+        await self.fetch_tenant(tenant_id)
+        self.items[run_id, tenant_id] = BulkItem(tenant_id, Outcome.RUNNING)
+
+    async def end_item(self, run_id: UUID, item: BulkItem) -> None:
+        self.items[run_id, item.tenant_id] = item
+
+    async def find_run(self, run_id: UUID) -> BulkRun | None:
+        self._fail()
+        return self.runs.get(run_id)
+
+    async def list_items(self, run: BulkRun, *, live: bool) -> list[BulkItem]:
+        rest = Outcome.WAITING if live else Outcome.NOT_STARTED
+        return [self.items.get((run.run_id, each), BulkItem(each, rest)) for each in run.tenants]
+
+    async def read_tenant(self, tenant_id: TenantId) -> AsyncIterator[ExportedRow]:
+        yield ExportedRow("tenants", {"id": str(tenant_id)})
+
+    async def read_contact(self, tenant_id: TenantId, person: Person) -> AsyncIterator[ExportedRow]:
+        yield ExportedRow("contacts", {"id": str(person.contact)})
+
+    async def find_person(self, tenant_id: TenantId, reference: str) -> Person:
+        await self.fetch_tenant(tenant_id)
+        raise NotFoundError("The tenant has no contact with this number.")
+
+    async def erase_contact(self, tenant_id: TenantId, reference: str) -> Erased:
+        await self.fetch_tenant(tenant_id)
+        raise NotFoundError("The tenant has no contact with this number.")
+
+    async def erase_tenant(self, tenant_id: TenantId) -> Mapping[str, int]:
+        await self.delete_tenant(tenant_id)
+        return {"tenants": 1}
+
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
@@ -197,6 +273,20 @@ class FakeStore:
 def absent_portal() -> PortalStore:
     """On a database that is not there; the tests of the portal have a real one."""
     return PortalStore(Database("postgresql://nobody@127.0.0.1:1/none"))
+
+
+def _is_chosen(row: TenantRow, chosen: TenantFilter) -> bool:
+    wanted = [
+        (chosen.status, row.status),
+        (chosen.reason, row.reason),
+        (chosen.desired, row.desired),
+        (chosen.template, row.template),
+    ]
+    return (
+        all(choice is None or choice == value for choice, value in wanted)
+        and chosen.text.lower() in row.name.lower()
+        and (chosen.among is None or row.tenant_id in chosen.among)
+    )
 
 
 def session_row(

@@ -196,5 +196,5 @@ class FakeDesk:
         self.calls.append(("forget", tenant_id))
         await asyncio.sleep(0)
 
-    def close_log(self, tenant_id: TenantId) -> None:
-        self.calls.append(("close_log", tenant_id))
+    def drop_log(self, tenant_id: TenantId) -> None:
+        self.calls.append(("drop_log", tenant_id))

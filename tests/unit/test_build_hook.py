@@ -10,56 +10,62 @@ from typing import Any
 import pytest
 
 import hatch_build
-from hatch_build import BuildError, Part
+from hatch_build import BuildError, Package, Part
+
+PINNED = "b5a4e9f6d1ee71e7ac4a8b4c5a2f1a1b"
+ONE = Package("@some/one", Path("one/vendor"), (Part("dist/x.js", "x.js", PINNED),))
+TWO = Package("two", Path("two/vendor"), (Part("y.css", "y.css", None),))
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout whose npm yields the text ``script`` for the one pinned part."""
+    """A checkout whose npm yields two packages, one of them with a pinned part."""
     for name in ("package.json", "package-lock.json"):
         (tmp_path / name).write_text("{}")
-    pinned = "b5a4e9f6d1ee71e7ac4a8b4c5a2f1a1b"
-    monkeypatch.setattr(hatch_build, "PARTS", (Part("dist/x.js", "x.js", pinned),))
+    monkeypatch.setattr(hatch_build, "PACKAGES", (ONE, TWO))
     monkeypatch.setattr(hatch_build, "digest", lambda path: path.read_text().strip())
-    monkeypatch.setattr(hatch_build, "run_npm", npm_that_yields(pinned))
+    monkeypatch.setattr(hatch_build, "run_npm", npm_that_yields(PINNED))
     return tmp_path
 
 
 def npm_that_yields(text: str) -> Callable[[Path], None]:
     def run(work: Path) -> None:
         assert (work / "package-lock.json").exists()
-        package = work / "node_modules" / hatch_build.PACKAGE
-        (package / "dist").mkdir(parents=True)
-        (package / "package.json").write_text('{"version": "4.6.0"}')
-        (package / "dist/x.js").write_text(text)
+        for package in (TWO, ONE):
+            folder = work / "node_modules" / package.name
+            for part in package.parts:
+                (folder / part.source).parent.mkdir(parents=True, exist_ok=True)
+                (folder / part.source).write_text(text)
+            (folder / "package.json").write_text('{"version": "4.6.0"}')
 
     return run
 
 
 def test_checked_parts_and_their_manifest_are_put_in_place(project: Path) -> None:
-    vendor = project / "vendor"
-    assert not hatch_build.is_current(vendor)
-    hatch_build.fetch(project, vendor)
-    assert hatch_build.is_current(vendor)
-    manifest = json.loads((vendor / "manifest.json").read_text())
-    assert manifest["version"] == "4.6.0"
-    assert list(manifest["files"]) == ["x.js"]
+    assert not hatch_build.is_current(project, ONE)
+    hatch_build.fetch(project)
+    for package, part in ((ONE, "x.js"), (TWO, "y.css")):
+        assert hatch_build.is_current(project, package)
+        manifest = json.loads((project / package.vendor / "manifest.json").read_text())
+        assert (manifest["package"], manifest["version"]) == (package.name, "4.6.0")
+        assert list(manifest["files"]) == [part]
 
 
 def test_other_bytes_than_the_pinned_ones_are_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hatch_build, "run_npm", npm_that_yields("something else"))
-    with pytest.raises(BuildError, match="pinned is"):
-        hatch_build.fetch(project, project / "vendor")
-    assert not (project / "vendor").exists()
+    with pytest.raises(BuildError, match=r"@some/one: dist/x\.js .* pinned is"):
+        hatch_build.fetch(project)
+    assert not (project / ONE.vendor).exists()
+    assert not (project / TWO.vendor).exists()
 
 
 def test_a_changed_part_is_not_current(project: Path) -> None:
-    vendor = project / "vendor"
-    hatch_build.fetch(project, vendor)
-    (vendor / "x.js").write_text("changed")
-    assert not hatch_build.is_current(vendor)
+    hatch_build.fetch(project)
+    (project / TWO.vendor / "y.css").write_text("changed")
+    assert not hatch_build.is_current(project, TWO)
+    assert hatch_build.is_current(project, ONE)
 
 
 def hook(root: Path) -> Any:
@@ -69,7 +75,7 @@ def hook(root: Path) -> Any:
 def test_nothing_is_fetched_when_all_is_there(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hatch_build.fetch(project, project / hatch_build.VENDOR)
+    hatch_build.fetch(project)
     monkeypatch.setattr(hatch_build, "run_npm", lambda _: pytest.fail("npm was called"))
     hook(project).initialize("editable", {})
 

@@ -226,7 +226,7 @@ async def test_a_forgotten_tenant_is_unlinked_stopped_and_gone(bench: Bench) -> 
     runner = bench.desk.runner(ONE)
     await bench.delete(ONE)
     assert runner.closed
-    steps = ("log_out", "forget", "close_log")
+    steps = ("log_out", "forget", "drop_log")
     assert bench.desk.asked(*steps) == [(step, ONE) for step in steps]
     assert bench.supervisor.snapshot(ONE) is None
     assert ONE not in bench.supervisor.snapshots()

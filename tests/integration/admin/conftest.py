@@ -89,7 +89,7 @@ class Api:
         options["headers"] = {"Authorization": basic(PASSWORD)} | options.get("headers", {})
         async with self.session.request(method, self.base + path, **options) as response:
             raw = await response.read()
-            is_json = "json" in response.headers.get("Content-Type", "")
+            is_json = response.content_type.endswith(("/json", "+json"))
             body = await response.json(content_type=None) if is_json and raw else None
             return Answer(response.status, response.headers, raw, body)
 

@@ -42,7 +42,7 @@ FIELDS: list[tuple[str, dict[str, Any], str, str]] = [
     ("a path as time zone", {"timezone": "../../etc/passwd"}, "timezone", "time zone"),
     ("an empty business name", {"business_name": ""}, "business_name", "empty"),
     ("an unknown field", {"fone_number": "x"}, "fone_number", "Did you mean phone_number?"),
-    ("hours that are a text", {"hours_json": "always"}, "hours_json", "dictionary"),
+    ("hours that are a text", {"hours_json": "always"}, "hours_json", "JSON object"),
     ("an hour that is none", {"hours_json": {"weekly": {"mon": [["08:00", "25:00"]]}}},
      "hours_json.weekly.mon[0]", "25:00"),
     ("a day that is none", {"hours_json": {"weekly": {"mo": []}}}, "hours_json.weekly.mo", "mon"),
@@ -58,7 +58,7 @@ FIELDS: list[tuple[str, dict[str, Any], str, str]] = [
      "details.services[0].name", ""),
     ("a price that is a text", {"details": {"services": [{"name": "Kusuka", "price": "x"}]}},
      "details.services[0].price", "number"),
-    ("details that are a list", {"details": []}, "details", "dictionary"),
+    ("details that are a list", {"details": []}, "details", "JSON object"),
 ]  # fmt: skip
 IDS = [case[0] for case in FIELDS]
 
@@ -96,6 +96,36 @@ async def test_null_does_not_mean_unchanged(api: Api, field: str) -> None:
     tenant_id = await api.create()
     answer = await api.call("PATCH", f"/admin/tenants/{tenant_id}", json={field: None})
     assert (answer.status, answer.fields) == (400, [field])
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "message"),
+    [
+        (
+            {"hours_json": {"1": {"open": "8", "close": "18:00"}}},
+            "hours_json.1.open",
+            "'8' is not a time from 00:00 to 24:00.",
+        ),
+        ({"timezone": "Mars"}, "timezone", "must be a time zone such as 'Africa/Dar_es_Salaam'."),
+        ({"hours_json": []}, "hours_json", "must be a JSON object."),
+        (
+            {"details": {"servces": []}},
+            "details.servces",
+            "has no setting 'servces'. Did you mean 'services'?",
+        ),
+        (
+            {"hours_json": {"weekly": {"mond": []}}},
+            "hours_json.weekly.mond",
+            "has no setting 'mond'. Did you mean 'mon'?",
+        ),
+    ],
+)
+async def test_a_message_says_what_is_wrong_and_not_the_field_once_more(
+    api: Api, fields: dict[str, Any], field: str, message: str
+) -> None:
+    answer = await api.call("POST", "/admin/tenants", json=GOOD | fields)
+    assert answer.body["errors"] == [{"field": field, "message": message}]
+    assert answer.body["detail"] == f"{field}: {message}"
 
 
 async def test_every_mistake_is_told_at_once(api: Api) -> None:

@@ -13,7 +13,9 @@ from flowhq.admin import problems
 from flowhq.admin.accounting import RepliesView, TenantAccountView, TotalAccountView
 from flowhq.admin.app import ROUTES
 from flowhq.admin.audit import AuditEntryView, ChangeView
+from flowhq.admin.bulk import BulkFilter, BulkItemView, BulkRequest, BulkVerb, BulkView
 from flowhq.admin.chats import ChatView
+from flowhq.admin.data import ContactErasedView, ContactErasure, TenantErasedView
 from flowhq.admin.logs import EventView, LogView
 from flowhq.admin.messages import (
     DeadView,
@@ -51,6 +53,7 @@ from flowhq.admin.webhooks import (
     TrialView,
 )
 from flowhq.admin.workers import WorkerView
+from flowhq.db.bulk import Outcome
 from flowhq.db.setup import SetupStatus
 from tests.integration.admin.conftest import Api
 
@@ -142,6 +145,13 @@ def test_the_docs_have_every_problem_with_its_status() -> None:
         ReplayedView,
         SendMessage,
         SentView,
+        BulkRequest,
+        BulkFilter,
+        BulkView,
+        BulkItemView,
+        TenantErasedView,
+        ContactErasedView,
+        ContactErasure,
     ],
 )
 def test_the_docs_have_every_field(model: Any) -> None:
@@ -178,6 +188,11 @@ def test_the_docs_of_the_portal_have_every_field(model: Any) -> None:
 def test_the_docs_of_the_portal_have_every_state() -> None:
     for state in (*SetupStatus, *PairState):
         assert state.value in PORTAL
+
+
+def test_the_docs_have_every_verb_and_outcome_of_a_bulk_run() -> None:
+    for word in (*BulkVerb, *Outcome):
+        assert f"`{word}`" in API, word
 
 
 def test_the_docs_have_every_query_parameter() -> None:

@@ -101,7 +101,7 @@ async def other_shop(api: Api, database: Database, postgres_url: str) -> Shop:
 
 async def _all_pages(api: Api, path: str, limit: int) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
-    place = ""
+    place: str | None = ""
     for _ in range(50):
         page = (await api.call("GET", f"{path}?limit={limit}{place}")).body
         assert len(page["items"]) <= limit
@@ -265,3 +265,72 @@ async def test_a_closed_database_is_told_as_an_outage(
     assert (await api.call("GET", "/health")).body == {"status": "unavailable"}
     await database.open()
     assert (await api.call("GET", shop.path)).status == 200
+
+
+async def test_a_number_is_found_by_its_digits_and_a_pattern_stands_for_itself(api: Api) -> None:
+    asha = await api.create("+255712345601", name="Mama Asha")
+    duka = await api.create("+255712345602", name="Duka 50% \\ _")
+    for query, wanted in (
+        ("0712345601", [asha]),
+        ("%2B255 712-345-602", [duka]),
+        ("3456", [duka, asha]),
+        ("%25", [duka]),
+        ("_", [duka]),
+        ("\\", [duka]),
+        ("a' OR '1'='1", []),
+    ):
+        page = (await api.call("GET", f"/admin/tenants?q={query}")).body
+        assert [tenant["id"] for tenant in page["items"]] == wanted, query
+
+
+async def test_the_log_is_of_those_asked_for(api: Api, shop: Shop, database: Database) -> None:
+    for number in range(3):
+        await shop.receive(number, f"Swali {number}")
+    middle = "2026-11-20T12:00:00Z"
+    async with database.tenant(shop.tenant_id) as tx:
+        await tx.execute(
+            "UPDATE message_logs SET created_at = $2 WHERE tenant_id = $1 AND direction = 'IN' "
+            "AND message_text = 'Swali 1'",
+            shop.tenant_id,
+            datetime.fromisoformat(middle),
+        )
+    for query, wanted in (
+        ("direction=IN", ["Swali 2", "Swali 0", "Swali 1"]),
+        ("until=2026-11-20T12:00:01Z", ["Swali 1"]),
+        (f"since={middle}&until={middle}", []),
+        (f"since={middle}&direction=IN&limit=2", ["Swali 2", "Swali 0"]),
+        (f"number=%2B{CUSTOMER}&direction=IN", ["Swali 2", "Swali 0", "Swali 1"]),
+        (f"number=+{CUSTOMER}&direction=IN&until=2026-11-20T13:00:00Z", ["Swali 1"]),
+        (f"number={CUSTOMER}@c.us&direction=IN&limit=1", ["Swali 2"]),
+        ("number=%2B255711111112", []),
+    ):
+        page = await api.call("GET", f"{shop.path}/logs?{query}")
+        texts = [item["message_text"] for item in page.body["items"]]
+        assert texts == wanted, query
+    items = await _all_pages(api, f"{shop.path}/logs", 100)
+    mine = f"number=%2B{CUSTOMER}"
+    seen: list[dict[str, Any]] = []
+    place: str | None = ""
+    while place is not None:
+        before = f"&before={place}" if place else ""
+        page = await api.call("GET", f"{shop.path}/logs?{mine}&limit=2{before}")
+        seen += page.body["items"]
+        place = page.body["next"]
+    assert seen == items
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("direction=BOTH", "direction"),
+        ("since=2026-11-20", "since"),
+        ("until=2026-11-20T12:00:00", "until"),
+        ("number=0712345678", "number"),
+        ("number=asha", "number"),
+    ],
+)
+async def test_a_choice_of_messages_that_is_none_is_refused(
+    api: Api, shop: Shop, query: str, field: str
+) -> None:
+    answer = await api.call("GET", f"{shop.path}/logs?{query}")
+    assert (answer.status, answer.fields) == (400, [field])

@@ -3,6 +3,7 @@
 The same tests hold the store in memory and the one on PostgreSQL.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -131,3 +132,102 @@ async def test_deleting_forgets_the_profile_then_the_rows(api: Api, fleet: FakeF
     assert (await api.call("GET", f"/admin/tenants/{tenant_id}")).status == 404
     assert (await api.call("DELETE", f"/admin/tenants/{tenant_id}")).kind == "not-found"
     assert len(fleet.calls) == 1
+
+
+async def test_a_change_to_what_was_seen_is_made(api: Api) -> None:
+    path = f"/admin/tenants/{await api.create()}"
+    seen = (await api.call("GET", path)).headers["ETag"]
+    changed = await api.call("PATCH", path, json={"name": "A"}, headers={"If-Match": seen})
+    assert (changed.status, changed.body["name"]) == (200, "A")
+    assert changed.headers["ETag"] == (await api.call("GET", path)).headers["ETag"] != seen
+
+
+async def test_a_change_to_what_is_no_more_is_refused(api: Api, fleet: FakeFleet) -> None:
+    path = f"/admin/tenants/{await api.create()}"
+    seen = (await api.call("GET", path)).headers["ETag"]
+    await api.call("PATCH", path, json={"language": "EN"})
+    calls = len(fleet.calls)
+    for method, options in (("PATCH", {"json": {"name": "B"}}), ("PATCH", {"json": {}})):
+        lost = await api.call(method, path, headers={"If-Match": seen}, **options)
+        assert (lost.status, lost.kind) == (409, "changed-meanwhile")
+        assert lost.body["next_step"]
+    lost = await api.call("DELETE", path, headers={"If-Match": seen})
+    assert (lost.status, lost.kind) == (409, "changed-meanwhile")
+    present = await api.call("GET", path)
+    assert (present.body["name"], present.body["config"]["language"]) == ("Mama Asha", "EN")
+    assert len(fleet.calls) == calls
+
+
+async def test_of_two_changes_to_the_same_version_one_is_made(api: Api) -> None:
+    path = f"/admin/tenants/{await api.create()}"
+    seen = {"If-Match": (await api.call("GET", path)).headers["ETag"]}
+    both = await asyncio.gather(
+        api.call("PATCH", path, json={"name": "A"}, headers=seen),
+        api.call("PATCH", path, json={"name": "B"}, headers=seen),
+    )
+    assert sorted(answer.status for answer in both) == [200, 409]
+
+
+async def test_what_the_tenant_does_by_itself_refuses_no_change(api: Api) -> None:
+    path = f"/admin/tenants/{await api.create()}"
+    seen = (await api.call("GET", path)).headers["ETag"]
+    await api.call("POST", f"{path}/worker/start")
+    assert (await api.call("GET", path)).headers["ETag"] != seen
+    changed = await api.call("PATCH", path, json={"name": "A"}, headers={"If-Match": seen})
+    assert changed.status == 200
+
+
+@pytest.mark.parametrize("tags", ["*", '"no.thing", {}', "W/{}", "{}"])
+async def test_any_of_the_tags_will_do(api: Api, tags: str) -> None:
+    path = f"/admin/tenants/{await api.create()}"
+    tag = (await api.call("GET", path)).headers["ETag"]
+    headers = {"If-Match": tags.format(tag)}
+    assert (await api.call("DELETE", path, headers=headers)).status == 204
+
+
+@pytest.mark.parametrize("tags", ["", "abc", '"a" "b"', '"a",', ",".join(['"a"'] * 20)])
+async def test_what_is_no_tag_is_refused(api: Api, tags: str) -> None:
+    path = f"/admin/tenants/{await api.create()}"
+    for method, header in (("DELETE", "If-Match"), ("GET", "If-None-Match")):
+        answer = await api.call(method, path, headers={header: tags})
+        assert (answer.status, answer.fields) == (400, [header])
+    assert (await api.call("GET", path)).status == 200
+
+
+async def test_what_is_known_is_not_sent_again(api: Api) -> None:
+    path = f"/admin/tenants/{await api.create()}"
+    tag = (await api.call("GET", path)).headers["ETag"]
+    for known in (tag, f'"x.y", {tag}', f"W/{tag}", "*"):
+        for method in ("GET", "HEAD"):
+            answer = await api.call(method, path, headers={"If-None-Match": known})
+            assert (answer.status, answer.raw) == (304, b"")
+            assert answer.headers["ETag"] == tag
+    await api.call("POST", f"{path}/worker/start")
+    answer = await api.call("GET", path, headers={"If-None-Match": tag})
+    assert (answer.status, answer.body["worker"]["status"]) == (200, "RUNNING")
+
+
+async def test_the_list_is_of_those_asked_for(api: Api) -> None:
+    asha = await api.create("+255712345601", name="Mama Asha", template_type="BOOKING")
+    duka = await api.create("+255712345602", name="Duka 50%", template_type="ECOMMERCE")
+    zoo = await api.create("+255712345603", name="Zoo_la", template_type="SUPPORT")
+    for query, wanted in (
+        ("template_type=ECOMMERCE", [duka]),
+        ("status=NEW&desired_state=STOPPED&reason=NOT_STARTED", [zoo, duka, asha]),
+        ("status=ACTIVE", []),
+        ("q=asha", [asha]),
+        ("q=%20MAMA%20", [asha]),
+        ("q=a&limit=2", [zoo, duka]),
+        ("q=nothing", []),
+    ):
+        page = (await api.call("GET", f"/admin/tenants?{query}")).body
+        assert [tenant["id"] for tenant in page["items"]] == wanted, query
+    page = (await api.call("GET", "/admin/tenants?q=a&limit=2")).body
+    rest = (await api.call("GET", f"/admin/tenants?q=a&limit=2&after={page['next']}")).body
+    assert ([tenant["id"] for tenant in rest["items"]], rest["next"]) == ([asha], None)
+
+
+async def test_a_choice_that_is_none_is_refused(api: Api) -> None:
+    for query in ("status=active", "reason=BORED", "desired_state=UP", "template_type=X"):
+        answer = await api.call("GET", f"/admin/tenants?{query}")
+        assert (answer.status, answer.fields) == (400, [query.partition("=")[0]])

@@ -3,8 +3,9 @@
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
@@ -13,6 +14,8 @@ from flowhq.db import faults, figures, inbox, logs, outbox, tenants
 from flowhq.db.installation import load_installation
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
+from flowhq.db.tenants import TenantFilter
+from flowhq.model import DesiredState, Direction, Reason, TenantStatus
 from tests.integration.db.conftest import open_shop
 
 VERB = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
@@ -95,7 +98,7 @@ FROM generate_series(1, 2000) AS n
         (outbox.MARK_SENDING, (5, 0), "outbox_unsettled_idx"),
         (outbox.PLANNED_FOR, ("m5",), "outbox_cause_part_key"),
         (outbox.ACKNOWLEDGE, (["i5"], "read", "read"), "outbox_client_id_key"),
-        (logs.FETCH_NEWEST, (200,), "tenant_id_created_at_idx"),
+        (logs.log_statement(logs.LogFilter())[0], (200,), "tenant_id_created_at_idx"),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
 )
@@ -111,11 +114,27 @@ async def test_a_hot_statement_uses_its_index(
         assert f"Seq Scan on {table}" not in plan, plan
 
 
-async def test_the_list_of_tenants_reads_one_page(filled: tuple[Database, object]) -> None:
+PLACE = (datetime.now(UTC), UUID(int=7))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        TenantFilter(),
+        TenantFilter(status=TenantStatus.NEW),
+        TenantFilter(desired=DesiredState.STOPPED, reason=Reason.NOT_STARTED),
+        TenantFilter(text="x"),
+    ],
+)
+async def test_the_list_of_tenants_walks_along_its_index_from_its_place_on(
+    filled: tuple[Database, object], chosen: TenantFilter
+) -> None:
+    sql, arguments = tenants.find_statement(chosen, PLACE)
     async with filled[0].ops() as tx:
-        rows = await tx.fetch(f"EXPLAIN {tenants.LIST_TENANTS}", 50, None, None)
+        rows = await tx.fetch(f"EXPLAIN {sql}", 50, *arguments)
     plan = "\n".join(row[0] for row in rows)
-    assert "tenants_created_at_idx" in plan, plan
+    assert re.search(r"Index Scan Backward using tenants_created_at_idx", plan), plan
+    assert re.search(r"Index Cond: \(ROW\((t\.)?created_at", plan), plan
 
 
 async def test_how_much_waits_is_read_from_the_indexes_of_what_waits(
@@ -137,12 +156,34 @@ async def test_how_much_waits_is_read_from_the_indexes_of_what_waits(
 async def test_a_page_of_the_log_leaves_out_the_days_after_it(
     filled: tuple[Database, object],
 ) -> None:
-    database, tenant_id = filled
-    place = datetime.now(UTC)
-    async with database.tenant(tenant_id) as tx:  # type: ignore[arg-type]
-        rows = await tx.fetch(f"EXPLAIN {logs.FETCH_BEFORE}", tenant_id, 200, place, tenant_id)
-    plan = "\n".join(row[0] for row in rows)
+    sql, arguments = logs.log_statement(logs.LogFilter(), PLACE)
+    plan = await plan_of_log(filled, sql, arguments)
     assert len(set(re.findall(r"message_logs_\d{8}", plan))) <= 2, plan
+
+
+async def test_the_log_of_some_hours_opens_their_days_alone(
+    filled: tuple[Database, object],
+) -> None:
+    now = datetime.now(UTC)
+    chosen = logs.LogFilter(Direction.IN, since=now - timedelta(hours=2), until=now)
+    plan = await plan_of_log(filled, *logs.log_statement(chosen))
+    assert len(set(re.findall(r"message_logs_\d{8}", plan))) <= 2, plan
+    assert "Seq Scan" not in plan, plan
+
+
+async def test_the_log_of_a_contact_is_read_by_its_chats(filled: tuple[Database, object]) -> None:
+    sql, arguments = logs.chat_log_statement([UUID(int=5)], logs.LogFilter(), PLACE)
+    plan = await plan_of_log(filled, sql, arguments)
+    assert "conversation_id_created_at_idx" in plan, plan
+
+
+async def plan_of_log(
+    filled: tuple[Database, object], sql: str, arguments: Sequence[object]
+) -> str:
+    database, tenant_id = filled
+    async with database.tenant(tenant_id) as tx:  # type: ignore[arg-type]
+        rows = await tx.fetch(f"EXPLAIN {sql}", tenant_id, 200, *arguments)
+    return "\n".join(row[0] for row in rows)
 
 
 @pytest.fixture
