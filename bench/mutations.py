@@ -46,7 +46,7 @@ class Run:
 def main() -> int:
     options = read_options()
     names = [options.only] if options.only else list(MUTATIONS)
-    few = ("--browser-kills", "0", "--pg-stops", "0", "--batch", "8")
+    few = ("--browser-kills", "0", "--pg-stops", "0", "--batch", "4")
     kills = ("bench.faults", *few, "--kills", str(options.kills))
     suites = sorted({path for name in names for path in SUITE[name]})
     unchanged = [

@@ -134,6 +134,13 @@ HABITS: tuple[tuple[int, dict[str, object]], ...] = (
 )
 
 
+# Customers go on writing for a moment while nobody is there, as long as a service manager takes: so
+# every start has something to catch up with.
+AWAY_S = 0.5
+# And after the last start of a batch, while the past is read: live messages must not overtake it.
+AWAKE_S = 2.0
+
+
 class PeerArena:
     """A world of tests/faults/world.py, which runs."""
 
@@ -152,6 +159,7 @@ class PeerArena:
         match blow.kind:
             case Kind.KILL:
                 if self._dead:
+                    wait(AWAY_S)
                     daemon.launch()
                 wait(blow.after_s)
                 daemon.kill()
@@ -169,7 +177,10 @@ class PeerArena:
                 raise AssertionError("there are no browsers here")
 
     def conclude(self) -> Verdict:
-        self._revive()
+        if self._dead:
+            wait(AWAY_S)
+            self._world.daemon.start()
+            wait(AWAKE_S)
         self._world.quiet()
         self._world.wait_until_connected()
         self._world.wait_until_settled()

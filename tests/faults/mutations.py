@@ -87,9 +87,15 @@ MUTATIONS = {
         (
             Edit(
                 "flowhq/bot/outbound.py",
-                "if not await until_stored(self._clock, "
-                "lambda: self._ledger.mark_sending(row.outbox_id)):",
-                "if False:",
+                "        if not await until_stored(self._clock, "
+                "lambda: self._ledger.mark_sending(row.outbox_id)):\n"
+                "            return None\n"
+                '        self._traces.mark_reply(row.outbox_id, "commit")\n'
+                "        return await self._hand_over(row)\n",
+                "        handed = await self._hand_over(row)\n"
+                "        await until_stored(self._clock, "
+                "lambda: self._ledger.mark_sending(row.outbox_id))\n"
+                "        return handed\n",
             ),
         ),
     ),
