@@ -270,6 +270,8 @@ async def get_bulk(call: Call[NoBody, NoQuery]) -> BulkView:
         raise NotFoundError(
             f"There is no bulk run {run_id}.", next_step="Runs are kept for 30 days."
         )
+    # What broke off is unknown as soon as the run has ended, though its task may not be gone yet.
+    live = live and run.ended_at is None
     items = await call.deps.store.list_items(run, live=live)
     reached = [item for item in items if call.principal.reaches(item.tenant_id)]
     return _view(run, reached, live=live)

@@ -283,7 +283,7 @@ async def get_status(call: Call[NoBody, NoQuery]) -> StatusView:
     return view
 
 
-async def get_logs(call: Call[NoBody, logs.PageQuery]) -> logs.LogPageView:
+async def get_logs(call: Call[NoBody, logs.LogsQuery]) -> logs.LogPageView:
     user = _owner(call)
     view = await logs.list_logs(_of_owner(call, user))
     await call.deps.portal.note(user, PortalEvent.LOGS_READ)
@@ -371,7 +371,7 @@ ROUTES = (
         "The messages of the owner's bot, newest first",
         get_logs,
         body=NoBody,
-        query=logs.PageQuery,
+        query=logs.LogsQuery,
         answer=logs.LogPageView,
         needs=Scope.PORTAL,
         problems=(UNKNOWN_USER,),
