@@ -251,9 +251,14 @@ class Shop:
     async def _ended(self) -> bool:
         return self._task is None or self._task.done()
 
-    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+    async def until(
+        self, holds: Callable[[], Awaitable[bool]], *, supervised: bool = False
+    ) -> None:
+        """``supervised``: a run that ends meanwhile is begun anew."""
         deadline = time.monotonic() + QUIET_WITHIN_S
         while not await holds():
+            if supervised:
+                await self.supervise()
             assert time.monotonic() < deadline, "it did not come true in time"
             await asyncio.sleep(POLL_S)
 

@@ -120,7 +120,7 @@ class Machine(RuleBasedStateMachine):
         told.by_a_person = True
         self.do()
         if self.up and not shop.life.outage and told.silent_from is None:
-            self.do(shop.until(lambda: shop.recorded(message)))
+            self.do(shop.until(lambda: shop.recorded(message), supervised=True))
             told.silent_from = len(told.asked)
 
     # -- the page ---------------------------------------------------------------------------------
