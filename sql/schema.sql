@@ -1422,6 +1422,8 @@ CREATE TABLE events (
 );
 -- serves: the cascade from tenants
 CREATE INDEX events_tenant_id_idx ON events (tenant_id, seq);
+-- serves: what has no number yet (number_events)
+CREATE INDEX events_waiting_idx ON events (id) WHERE seq IS NULL;
 
 -- Where events are sent. Secrets are sealed (flowhq/vault.py).
 CREATE TABLE webhook_endpoints (

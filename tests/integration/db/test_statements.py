@@ -114,6 +114,31 @@ async def test_a_hot_statement_uses_its_index(
         assert f"Seq Scan on {table}" not in plan, plan
 
 
+FILL_EVENTS = """
+INSERT INTO events (tenant_id, type, seq)
+SELECT $1, 'message.in', CASE WHEN n % 2 = 0 THEN nextval('events_order') END
+FROM generate_series(1, 20000) AS n
+"""
+
+
+async def test_events_without_a_number_are_found_however_many_the_planner_expects(
+    postgres_url: str, database: Database
+) -> None:
+    shop = await open_shop(database, await load_installation(postgres_url), "+255700000001")
+    async with owner_connection(postgres_url) as connection:
+        source = await connection.fetchval(
+            "SELECT prosrc FROM pg_proc WHERE oid = 'number_events(integer)'::regprocedure"
+        )
+        looked_for = re.search(r"\((SELECT id FROM events.*?)\) AS waiting", source)
+        assert looked_for is not None
+        await connection.execute(FILL_EVENTS, shop.tenant_id)
+        await connection.execute("ANALYZE events")
+        await connection.execute("SELECT number_events(100000)")
+        rows = await connection.fetch("EXPLAIN " + looked_for[1].replace("p_limit", "1000"))
+    plan = "\n".join(row[0] for row in rows)
+    assert "using events_waiting_idx" in plan, plan
+
+
 PLACE = (datetime.now(UTC), UUID(int=7))
 
 
