@@ -47,7 +47,7 @@ UPDATE webhook_deliveries SET state = $4::text::delivery_state, attempts = attem
     attempted_at = $5::timestamptz, next_at = $6, status = $7, error = $8,
     done_at = CASE WHEN $4::text <> 'pending' THEN $5::timestamptz END
 WHERE endpoint_id = $1 AND tenant_id IS NOT DISTINCT FROM $2 AND event_seq = $3
-    AND state = 'pending'
+    AND state = 'pending' AND queued_at = $9
 """
 LIST = """
 SELECT event_seq, tenant_id, type::text AS type, at, state::text AS state, attempts, queued_at,
@@ -167,19 +167,21 @@ async def pending(database: Database, queue: Queue, *, limit: int) -> list[Due]:
     ]
 
 
-async def mark(database: Database, queue: Queue, seq: int, attempt: Attempt) -> None:
-    """Count an attempt and what it came to; nothing if the delivery was settled meanwhile."""
+async def mark(database: Database, queue: Queue, due: Due, attempt: Attempt) -> None:
+    """Count an attempt and what it came to; nothing if the delivery was settled or queued again
+    meanwhile: what was asked for after the attempt began is not done by it."""
     async with door(database, queue.tenant_id) as tx:
         await tx.execute(
             MARK,
             queue.endpoint_id,
             queue.tenant_id,
-            seq,
+            due.event.seq,
             attempt.state.value,
             attempt.at,
             attempt.next_at,
             attempt.status,
             attempt.error,
+            due.queued_at,
         )
 
 

@@ -278,7 +278,7 @@ class Dispatcher:
             )
         next_at = now + timedelta(seconds=wait_s)
         attempt = Attempt(state, now, next_at, outcome.status, outcome.error)
-        await self._stored(partial(deliveries.mark, self._database, queue, due.event.seq, attempt))
+        await self._stored(partial(deliveries.mark, self._database, queue, due, attempt))
         return wait_s
 
     async def _stop(self, queue: Queue, post: _Post) -> None:

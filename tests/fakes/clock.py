@@ -2,14 +2,18 @@
 
 import asyncio
 import heapq
+import inspect
 import itertools
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 EPOCH = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 # Turns of the loop in which everything that can go on without time passing has gone on.
 SETTLE_TURNS = 200
+# Far longer than anything takes on a busy machine: only what never comes is waited for so long.
+PATIENCE_S = 30.0
 
 
 class FakeClock:
@@ -72,10 +76,17 @@ async def settle(turns: int = SETTLE_TURNS) -> None:
         await asyncio.sleep(0)
 
 
-async def until(condition: Callable[[], object], *, within_s: float = 5.0) -> None:
-    """Return as soon as the condition holds; AssertionError if it does not in time."""
+async def until(condition: Callable[[], object], *, within_s: float = PATIENCE_S) -> Any:
+    """What the condition gives as soon as that is true; a coroutine is awaited. AssertionError with
+    what it gave last if it does not come true in time."""
     deadline = time.monotonic() + within_s
-    while not condition():
+    while True:
+        found = condition()
+        awaited = inspect.isawaitable(found)
+        if awaited:
+            found = await found
+        if found:
+            return found
         if time.monotonic() >= deadline:
-            raise AssertionError("the condition did not come true in time")
-        await asyncio.sleep(0.001)
+            raise AssertionError(f"the condition did not come true in time: {found!r}")
+        await asyncio.sleep(0.01 if awaited else 0.001)

@@ -20,7 +20,7 @@ from flowhq.model import Ack, InboxKey, InboxState
 from flowhq.webhooks.desk import WebhookDesk
 from flowhq.webhooks.dispatcher import Dispatcher
 from flowhq.webhooks.feed import Feed
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import PATIENCE_S, FakeClock
 from tests.integration.db.conftest import Shop, open_shop
 from tests.integration.db.messages import message, say
 from tests.pg import database, free_port, pg_home, pg_server, postgres_url
@@ -28,7 +28,6 @@ from tests.pg import database, free_port, pg_home, pg_server, postgres_url
 __all__ = ["database", "pg_home", "pg_server", "postgres_url"]
 
 LOOPBACK = EgressSettings(allow_http=True, allow_networks=("127.0.0.0/8",))
-PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -176,11 +175,3 @@ async def stored(database: Database, shop: Shop | None = None) -> list[events.Ou
         if shop is None or row.tenant_id == shop.tenant_id:
             found += await events.load_events(database, row.tenant_id, [row.seq])
     return found
-
-
-async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
-    """Return as soon as the condition, which asks the database, holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not await condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        await asyncio.sleep(0.01)
