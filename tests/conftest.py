@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "tests.logsearch"]
 
 # How long something that was told to stop may take to be gone.
 GRACE_S = 2.0

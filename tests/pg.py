@@ -27,6 +27,7 @@ from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database
 from flowhq.db.serveruser import choose_user, drop_options
+from tests.logsearch import search_folder
 from tests.vaults import open_vault
 
 START_LIMIT_S = 30.0
@@ -78,11 +79,12 @@ def fresh_database(url_of: Callable[[str], str], admin_url: str, template: str) 
 
 
 @pytest.fixture(scope="session")
-def pg_home() -> Iterator[Path]:
-    """A short path: a socket's name has 107 bytes at most."""
+def pg_home(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """A short path: a socket's name has 107 bytes at most. Its logs are searched at the end."""
     home = Path(tempfile.mkdtemp(prefix="flowhq-pg-"))
     home.chmod(0o755)
     yield home
+    search_folder(pytestconfig, home)
     shutil.rmtree(home, ignore_errors=True)
 
 

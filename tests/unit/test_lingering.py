@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
-SETTINGS = "[pytest]\nasyncio_mode = auto\nmarkers = lingers(reason): x\n"
+ROOT = CONFTEST.parents[1]
+SETTINGS = f"[pytest]\nasyncio_mode = auto\nmarkers = lingers(reason): x\npythonpath = {ROOT}\n"
 
 TESTS = """
 import asyncio, threading, pytest
