@@ -1,5 +1,6 @@
 """What the API needs of stored users, sessions and tokens; and that on PostgreSQL."""
 
+from collections.abc import Collection
 from typing import Protocol
 from uuid import UUID
 
@@ -22,8 +23,11 @@ class Credentials(Protocol):
 
     async def list_users(self, *, limit: int, after: str | None) -> UserPage: ...
 
-    async def update_user(self, user_id: UUID, changes: UserChanges) -> UserRow:
-        """All sessions of the user end."""
+    async def update_user(
+        self, user_id: UUID, changes: UserChanges, *, seen: Collection[str] | None = None
+    ) -> UserRow:
+        """All sessions of the user end. ChangedMeanwhileError if ``seen`` is given and the user's
+        version is none of it."""
         ...
 
     async def begin_session(self, new: NewSession, *, instead_of: bytes | None) -> AdminSession: ...
@@ -67,8 +71,10 @@ class PostgresCredentials:
     async def list_users(self, *, limit: int, after: str | None) -> UserPage:
         return await users.list_users(self._database, limit=limit, after=after)
 
-    async def update_user(self, user_id: UUID, changes: UserChanges) -> UserRow:
-        return await users.update_user(self._database, user_id, changes)
+    async def update_user(
+        self, user_id: UUID, changes: UserChanges, *, seen: Collection[str] | None = None
+    ) -> UserRow:
+        return await users.update_user(self._database, user_id, changes, seen=seen)
 
     async def begin_session(self, new: NewSession, *, instead_of: bytes | None) -> AdminSession:
         return await adminsessions.begin_session(self._database, new, instead_of=instead_of)

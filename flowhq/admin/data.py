@@ -132,6 +132,8 @@ async def _send(
             "Content-Disposition": f'attachment; filename="{about}-{call.tenant_id}.jsonl"',
         }
     )
+    if call.request.method == "HEAD":
+        return response
     await response.prepare(call.request)
     try:
         async for chunk in _chunks(call, about, rows):

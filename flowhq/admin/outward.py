@@ -1,6 +1,6 @@
 """What the API needs to tell events outward, as Protocols: flowhq/webhooks fills them by shape."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ class Trial(Protocol):
 class Webhooks(Protocol):
     """Endpoints of one owner, a tenant or (None) the installation. NotFoundError for another's;
     InvalidInputError for a URL that must not be called; SealedError for a secret that does not
-    open."""
+    open; ChangedMeanwhileError if ``seen`` is given and the endpoint's version is none of it."""
 
     async def list_endpoints(self, owner: TenantId | None) -> Sequence[EndpointRow]: ...
 
@@ -46,14 +46,24 @@ class Webhooks(Protocol):
         ...
 
     async def update(
-        self, owner: TenantId | None, endpoint_id: UUID, changes: Mapping[str, Any]
-    ) -> EndpointRow: ...
+        self,
+        owner: TenantId | None,
+        endpoint_id: UUID,
+        changes: Mapping[str, Any],
+        seen: Collection[str] | None = None,
+    ) -> tuple[EndpointRow, EndpointRow]:
+        """The row before and after."""
+        ...
 
     async def rotate(self, owner: TenantId | None, endpoint_id: UUID) -> tuple[EndpointRow, str]:
         """A new secret; the one before signs beside it for a day."""
         ...
 
-    async def delete(self, owner: TenantId | None, endpoint_id: UUID) -> None: ...
+    async def delete(
+        self, owner: TenantId | None, endpoint_id: UUID, seen: Collection[str] | None = None
+    ) -> EndpointRow:
+        """What it was."""
+        ...
 
     async def test(self, owner: TenantId | None, endpoint_id: UUID) -> Trial: ...
 

@@ -22,6 +22,7 @@ from flowhq.admin.problems import Kind
 from flowhq.admin.proxies import client_of
 from flowhq.admin.recording import Trace, record_change, record_success, target_of
 from flowhq.admin.scopes import Principal, Scope
+from flowhq.admin.versions import refuse_if_match
 from flowhq.db.adminsessions import AdminSession
 from flowhq.db.audit import NewEntry
 from flowhq.model import TenantId
@@ -176,6 +177,8 @@ def _handler(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamRes
     audited = route.audited and route.method not in ("GET", "HEAD")
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        if not route.versioned:
+            refuse_if_match(request)
         call = Call(
             request=request,
             deps=request.app[DEPS],

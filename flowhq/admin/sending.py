@@ -82,6 +82,8 @@ async def send_message(call: Call[SendMessage, NoQuery]) -> SentView:
     wanted = Wanted(_cause(call), call.body.to, call.body.text)
     story, chat_key = await call.deps.outward.sending.ask(tenant_id, wanted)
     call.deps.fleet.wake(tenant_id, chat_key)
+    # The tenant stands in no part of the address.
+    call.changed({}, {"tenant_id": str(tenant_id), "message_id": str(story.log_id)})
     return _view(tenant_id, story)
 
 

@@ -24,7 +24,9 @@ from flowhq.admin.problems import (
 )
 from flowhq.admin.routes import AUTHENTICATOR, Call, Route, reply
 from flowhq.admin.scopes import ROLE_SCOPES, Role, Scope
+from flowhq.admin.versions import etag, is_known, read_if_match
 from flowhq.db.users import NewUser, UserChanges, UserRow
+from flowhq.db.versions import refuse_unseen, version_at
 from flowhq.errors import AlreadyExistsError, WrongStateError
 from flowhq.password import MAX_CHARS, MIN_CHARS
 
@@ -104,8 +106,18 @@ async def list_users(call: Call[NoBody, UsersQuery]) -> UserPageView:
     return UserPageView(items=[user_view(row) for row in page.rows], next=page.next)
 
 
-async def get_user(call: Call[NoBody, NoQuery]) -> UserView:
-    return user_view(await call.deps.credentials.fetch_user(read_path_id(call.request, "user")))
+async def get_user(call: Call[NoBody, NoQuery]) -> web.Response:
+    answer = _answer(await call.deps.credentials.fetch_user(read_path_id(call.request, "user")))
+    if not is_known(call.request, answer.headers["ETag"]):
+        return answer
+    return web.Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": answer.headers["ETag"]})
+
+
+def _answer(row: UserRow) -> web.Response:
+    """The user with its ETag."""
+    view = user_view(row)
+    tag = etag(version_at(row.updated_at), view.model_dump_json().encode())
+    return reply(view, headers={"ETag": tag})
 
 
 async def create_user(call: Call[CreateUser, NoQuery]) -> web.Response:
@@ -126,11 +138,13 @@ async def create_user(call: Call[CreateUser, NoQuery]) -> web.Response:
     return reply(user_view(row), HTTPStatus.CREATED, location)
 
 
-async def change_user(call: Call[ChangeUser, NoQuery]) -> UserView:
+async def change_user(call: Call[ChangeUser, NoQuery]) -> web.Response:
+    seen = read_if_match(call.request)
     given = call.body.model_fields_set
     row = await call.deps.credentials.fetch_user(read_path_id(call.request, "user"))
     if not given:
-        return user_view(row)
+        refuse_unseen(f"User {row.user_id}", version_at(row.updated_at), seen)
+        return _answer(row)
     require_reach(call.principal, ROLE_SCOPES[Role(row.role)])
     if "role" in given:
         require_reach(call.principal, ROLE_SCOPES[call.body.role])
@@ -141,11 +155,11 @@ async def change_user(call: Call[ChangeUser, NoQuery]) -> UserView:
         role=call.body.role.value if "role" in given else None,
         disabled=call.body.disabled if "disabled" in given else None,
     )
-    changed = await call.deps.credentials.update_user(row.user_id, changes)
+    changed = await call.deps.credentials.update_user(row.user_id, changes, seen=seen)
     call.changed(_shown(row), _shown(changed))
     if "password" in given:
         call.changed({"password": "before"}, {"password": "after"})
-    return user_view(changed)
+    return _answer(changed)
 
 
 async def change_password(call: Call[ChangePassword, NoQuery]) -> web.Response:
@@ -223,6 +237,7 @@ ROUTES = (
         answer=UserView,
         needs=Scope.ADMIN,
         problems=(NOT_FOUND,),
+        versioned=True,
     ),
     Route(
         "PATCH",
@@ -235,6 +250,7 @@ ROUTES = (
         answer=UserView,
         needs=Scope.ADMIN,
         problems=(NOT_FOUND, WRONG_STATE),
+        versioned=True,
     ),
     Route(
         "POST",

@@ -1,7 +1,7 @@
-"""ETags of tenants: no change that somebody else made is lost, nothing known is sent again.
+"""ETags: no change that somebody else made is lost, nothing known is sent again.
 
 A tag has two halves, ``"<version>.<state>"``. The version changes with what a client can change:
-If-Match looks at it alone, so that a heartbeat of the tenant refuses nobody's change. The state
+If-Match looks at it alone, so that a heartbeat of a tenant refuses nobody's change. The state
 changes with anything of the answer: If-None-Match looks at the whole.
 """
 
@@ -28,6 +28,13 @@ def read_if_match(request: web.Request) -> Collection[str] | None:
     """The versions that a change may be made to; None for any."""
     tags = _read_tags(request, "If-Match")
     return None if tags is None else {tag.partition(".")[0] for tag in tags}
+
+
+def refuse_if_match(request: web.Request) -> None:
+    """ProblemError (400) for If-Match where nothing has a version: a client that sends it counts on
+    a change that is made under that condition alone."""
+    if "If-Match" in request.headers:
+        raise invalid(FieldError("If-Match", "is not taken here: this has no version."))
 
 
 def is_known(request: web.Request, tag: str) -> bool:

@@ -11,13 +11,17 @@ from uuid import UUID
 
 from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from yarl import URL
 
+from flowhq.admin.identities import require_reach
 from flowhq.admin.inputs import Input, NoBody, NoQuery, Query, read_path_id
 from flowhq.admin.problems import NOT_FOUND, WRONG_STATE, FieldError, ProblemError
-from flowhq.admin.routes import AnyRoute, Call, Route
+from flowhq.admin.routes import AnyRoute, Call, Route, reply
 from flowhq.admin.scopes import Scope
+from flowhq.admin.versions import etag, is_known, read_if_match
 from flowhq.db.deliveries import DeliveryRow
 from flowhq.db.events import event_id, read_event_id
+from flowhq.db.versions import digest_of, version_at
 from flowhq.db.webhooks import EndpointRow
 from flowhq.model import DeliveryState, EventType, TenantId
 
@@ -27,6 +31,8 @@ BASE = "/admin/webhooks"
 TENANTS_BASE = "/admin/tenants/{tenant_id}/webhooks"
 ONE = f"{BASE}/{{webhook}}"
 DISABLED_BY_ADMIN = "Disabled over the API."
+# What an endpoint is told: whoever sets one up could read it there.
+TOLD = frozenset({Scope.EVENTS_READ, Scope.MESSAGES_READ})
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 Types = Annotated[list[Annotated[EventType, Field(strict=False)]], Field(max_length=len(EventType))]
@@ -138,29 +144,41 @@ async def list_webhooks(call: Call[NoBody, NoQuery]) -> WebhooksView:
 
 async def create_webhook(call: Call[CreateWebhook, NoQuery]) -> NewWebhookView:
     owner = await _owner(call)
+    require_reach(call.principal, TOLD)
     row, secret = await call.deps.outward.webhooks.create(owner, call.body.url, call.body.types)
+    call.changed({}, {"id": str(row.endpoint_id)} | _shown(row))
     return _with_secret(row, secret)
 
 
-async def get_webhook(call: Call[NoBody, NoQuery]) -> WebhookView:
-    return _view(await call.deps.outward.webhooks.fetch(await _owner(call), _endpoint(call)))
+async def get_webhook(call: Call[NoBody, NoQuery]) -> web.Response:
+    answer = _answer(await call.deps.outward.webhooks.fetch(await _owner(call), _endpoint(call)))
+    if not is_known(call.request, answer.headers["ETag"]):
+        return answer
+    return web.Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": answer.headers["ETag"]})
 
 
-async def change_webhook(call: Call[ChangeWebhook, NoQuery]) -> WebhookView:
+async def change_webhook(call: Call[ChangeWebhook, NoQuery]) -> web.Response:
+    seen = read_if_match(call.request)
     changes = call.body.model_dump(exclude_none=True)
     if changes.get("enabled") is False:
         changes["disabled_reason"] = DISABLED_BY_ADMIN
     owner = await _owner(call)
-    return _view(await call.deps.outward.webhooks.update(owner, _endpoint(call), changes))
+    require_reach(call.principal, TOLD)
+    before, row = await call.deps.outward.webhooks.update(owner, _endpoint(call), changes, seen)
+    call.changed(_shown(before), _shown(row))
+    return _answer(row)
 
 
 async def delete_webhook(call: Call[NoBody, NoQuery]) -> web.Response:
-    await call.deps.outward.webhooks.delete(await _owner(call), _endpoint(call))
+    seen = read_if_match(call.request)
+    before = await call.deps.outward.webhooks.delete(await _owner(call), _endpoint(call), seen)
+    call.changed(_shown(before), {})
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def rotate_webhook(call: Call[NoBody, NoQuery]) -> NewWebhookView:
     row, secret = await call.deps.outward.webhooks.rotate(await _owner(call), _endpoint(call))
+    call.changed({"secret": "before"}, {"secret": "after"})
     return _with_secret(row, secret)
 
 
@@ -229,6 +247,20 @@ def _view(row: EndpointRow) -> WebhookView:
     )
 
 
+def _answer(row: EndpointRow) -> web.Response:
+    """The endpoint with its ETag."""
+    view = _view(row)
+    tag = etag(version_at(row.updated_at), view.model_dump_json().encode())
+    return reply(view, headers={"ETag": tag})
+
+
+def _shown(row: EndpointRow) -> dict[str, Any]:
+    """For the audit: where the events go, without what may be a secret in the address."""
+    origin = str(URL(row.url).origin())
+    where = f"{origin}/… ({digest_of(row.url.encode())[:8]})"
+    return {"url": where, "types": list(row.types), "enabled": row.enabled}
+
+
 def _with_secret(row: EndpointRow, secret: str) -> NewWebhookView:
     return NewWebhookView(**_view(row).model_dump(), secret=secret)
 
@@ -295,6 +327,7 @@ OF_ALL: tuple[AnyRoute, ...] = (
         answer=WebhookView,
         needs=Scope.WEBHOOKS_WRITE,
         problems=(NOT_FOUND,),
+        versioned=True,
     ),
     Route(
         "PATCH",
@@ -307,6 +340,7 @@ OF_ALL: tuple[AnyRoute, ...] = (
         answer=WebhookView,
         needs=Scope.WEBHOOKS_WRITE,
         problems=(NOT_FOUND,),
+        versioned=True,
     ),
     Route(
         "DELETE",
@@ -320,6 +354,7 @@ OF_ALL: tuple[AnyRoute, ...] = (
         needs=Scope.WEBHOOKS_WRITE,
         status=HTTPStatus.NO_CONTENT,
         problems=(NOT_FOUND,),
+        versioned=True,
     ),
     Route(
         "POST",

@@ -60,12 +60,24 @@ def worker_view(snapshot: TenantSnapshot) -> WorkerView:
     )
 
 
+def _wish(snapshot: TenantSnapshot) -> dict[str, Any]:
+    """What a verb changes by itself; what the tenant makes of it is in its history."""
+    return {
+        "desired_state": snapshot.desired,
+        "paused": snapshot.paused,
+        "paired": snapshot.paired,
+    }
+
+
 Verb = Callable[[Fleet, TenantId], Awaitable[TenantSnapshot]]
 
 
 def _verb(path: str, name: str, summary: str, verb: Verb) -> Route[Any, Any]:
     async def handle(call: Call[NoBody, NoQuery]) -> WorkerView:
-        return worker_view(await verb(call.deps.fleet, call.tenant_id))
+        before = call.deps.fleet.snapshot(call.tenant_id)
+        after = await verb(call.deps.fleet, call.tenant_id)
+        call.changed({} if before is None else _wish(before), _wish(after))
+        return worker_view(after)
 
     return Route(
         "POST",

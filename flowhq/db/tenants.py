@@ -1,6 +1,5 @@
 """Tenants and their one-to-one rows: made together, read together, gone together."""
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,14 +9,10 @@ from uuid import UUID, uuid4
 import orjson
 from asyncpg import Record
 
+from flowhq.db import versions
 from flowhq.db.paging import Clauses, check_limit, escape_like, place_of, read_place
 from flowhq.db.pool import Database, Tx
-from flowhq.errors import (
-    ChangedMeanwhileError,
-    InvalidInputError,
-    MisconfiguredError,
-    NotFoundError,
-)
+from flowhq.errors import InvalidInputError, MisconfiguredError, NotFoundError
 from flowhq.model import (
     DesiredState,
     Language,
@@ -362,16 +357,12 @@ def version_of(row: TenantRow) -> str:
         ],
         option=orjson.OPT_SORT_KEYS,
     )
-    return hashlib.sha256(plain).hexdigest()[:16]
+    return versions.digest_of(plain)
 
 
 def refuse_unseen(row: TenantRow, seen: Collection[str] | None) -> None:
     """ChangedMeanwhileError if ``seen`` is given and the tenant's version is none of them."""
-    if seen is not None and version_of(row) not in seen:
-        raise ChangedMeanwhileError(
-            f"Tenant {row.tenant_id} is not what it was any more.",
-            next_step="Get it again, and make the change to what it is now.",
-        )
+    versions.refuse_unseen(f"Tenant {row.tenant_id}", version_of(row), seen)
 
 
 async def delete_tenant(database: Database, tenant_id: TenantId) -> None:

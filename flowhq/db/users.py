@@ -1,12 +1,13 @@
 """Admin users as they are stored. Names are lower case; nobody is ever deleted."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from asyncpg import Record
 
+from flowhq.db import versions
 from flowhq.db.paging import check_limit, place_of, read_place
 from flowhq.db.pool import Database
 from flowhq.errors import NotFoundError
@@ -36,6 +37,8 @@ ORDER BY created_at DESC, id DESC LIMIT $1
 """
 
 # Whoever changes what lets a user in ends its sessions with it.
+HOLD_USER = f"{FETCH_USER} FOR NO KEY UPDATE"
+
 UPDATE_USER = """
 WITH changed AS (
     UPDATE admin_users SET
@@ -126,9 +129,18 @@ async def list_users(database: Database, *, limit: int, after: str | None = None
     return UserPage(rows, place_of(rows[-1].created_at, rows[-1].user_id) if more else None)
 
 
-async def update_user(database: Database, user_id: UUID, changes: UserChanges) -> UserRow:
-    """The user as it is now; all its sessions have ended. NotFoundError if there is none."""
+async def update_user(
+    database: Database,
+    user_id: UUID,
+    changes: UserChanges,
+    *,
+    seen: Collection[str] | None = None,
+) -> UserRow:
+    """The user as it is now; all its sessions have ended. NotFoundError if there is none,
+    ChangedMeanwhileError if its version is none of ``seen``."""
     async with database.installation() as tx:
+        held = _row(await tx.fetchrow(HOLD_USER, user_id), user_id)
+        versions.refuse_unseen(f"User {user_id}", versions.version_at(held.updated_at), seen)
         row = await tx.fetchrow(
             UPDATE_USER, user_id, changes.password_hash, changes.role, changes.disabled
         )

@@ -4,7 +4,7 @@
 stored sealed; they leave through `open_endpoint` alone, for signing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from asyncpg import Record
 
-from flowhq.db import datakeys
+from flowhq.db import datakeys, versions
 from flowhq.db.pool import Database, Tx
 from flowhq.errors import NotFoundError, WrongStateError
 from flowhq.model import EventType, TenantId
@@ -47,6 +47,9 @@ UPDATE webhook_endpoints SET
         ELSE disabled_reason END,
     disabled_at = CASE WHEN $5 THEN NULL WHEN NOT $5 AND enabled THEN now() ELSE disabled_at END
 WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2
+"""
+HOLD = """
+SELECT FROM webhook_endpoints WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2 FOR UPDATE
 """
 ROTATE = """
 UPDATE webhook_endpoints SET secret = $3, old_secret = $4, old_secret_until = now() + $5
@@ -131,11 +134,18 @@ async def create_endpoint(
 
 
 async def update_endpoint(
-    database: Database, owner: TenantId | None, endpoint_id: UUID, changes: Mapping[str, Any]
-) -> EndpointRow:
-    """``changes`` of url, types, enabled and disabled_reason; what is not named stays."""
+    database: Database,
+    owner: TenantId | None,
+    endpoint_id: UUID,
+    changes: Mapping[str, Any],
+    *,
+    seen: Collection[str] | None = None,
+) -> tuple[EndpointRow, EndpointRow]:
+    """``changes`` of url, types, enabled and disabled_reason; what is not named stays. The row
+    before and after. ChangedMeanwhileError if its version is none of ``seen``."""
     types = changes.get("types")
     async with door(database, owner) as tx:
+        before = await _held(tx, owner, endpoint_id, seen)
         await tx.execute(
             UPDATE,
             owner,
@@ -145,7 +155,7 @@ async def update_endpoint(
             changes.get("enabled"),
             changes.get("disabled_reason", ""),
         )
-        return await _fetch(tx, owner, endpoint_id)
+        return before, await _fetch(tx, owner, endpoint_id)
 
 
 async def rotate_secret(
@@ -168,11 +178,18 @@ async def rotate_secret(
         return await _fetch(tx, owner, endpoint_id)
 
 
-async def delete_endpoint(database: Database, owner: TenantId | None, endpoint_id: UUID) -> None:
-    """With its deliveries."""
+async def delete_endpoint(
+    database: Database,
+    owner: TenantId | None,
+    endpoint_id: UUID,
+    *,
+    seen: Collection[str] | None = None,
+) -> EndpointRow:
+    """With its deliveries; what it was. ChangedMeanwhileError as for `update_endpoint`."""
     async with door(database, owner) as tx:
-        await _fetch(tx, owner, endpoint_id)
+        before = await _held(tx, owner, endpoint_id, seen)
         await tx.execute(DELETE_ENDPOINT, owner, endpoint_id)
+    return before
 
 
 async def open_endpoint(
@@ -194,6 +211,16 @@ async def _open(tx: Tx, owner: TenantId | None, endpoint_id: UUID) -> OpenEndpoi
         if row[name] is not None
     ]
     return OpenEndpoint(endpoint_id, row["url"], row["enabled"], secrets)
+
+
+async def _held(
+    tx: Tx, owner: TenantId | None, endpoint_id: UUID, seen: Collection[str] | None
+) -> EndpointRow:
+    """The row, which nobody else changes before the end of the transaction."""
+    await tx.execute(HOLD, owner, endpoint_id)
+    row = await _fetch(tx, owner, endpoint_id)
+    versions.refuse_unseen(f"Webhook {endpoint_id}", versions.version_at(row.updated_at), seen)
+    return row
 
 
 async def _fetch(tx: Tx, owner: TenantId | None, endpoint_id: UUID) -> EndpointRow:

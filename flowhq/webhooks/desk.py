@@ -3,7 +3,7 @@
 It satisfies `admin.ports.Webhooks` by shape. ``owner`` None is the installation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -66,13 +66,19 @@ class WebhookDesk:
         return row, secret
 
     async def update(
-        self, owner: TenantId | None, endpoint_id: UUID, changes: Mapping[str, Any]
-    ) -> EndpointRow:
+        self,
+        owner: TenantId | None,
+        endpoint_id: UUID,
+        changes: Mapping[str, Any],
+        seen: Collection[str] | None = None,
+    ) -> tuple[EndpointRow, EndpointRow]:
         if "url" in changes:
             await self._check(changes["url"])
-        row = await webhooks.update_endpoint(self._database, owner, endpoint_id, changes)
+        rows = await webhooks.update_endpoint(
+            self._database, owner, endpoint_id, changes, seen=seen
+        )
         self._dispatcher.changed(endpoint_id)
-        return row
+        return rows
 
     async def rotate(self, owner: TenantId | None, endpoint_id: UUID) -> tuple[EndpointRow, str]:
         secret = new_secret()
@@ -80,9 +86,12 @@ class WebhookDesk:
         self._dispatcher.changed(endpoint_id)
         return row, secret
 
-    async def delete(self, owner: TenantId | None, endpoint_id: UUID) -> None:
-        await webhooks.delete_endpoint(self._database, owner, endpoint_id)
+    async def delete(
+        self, owner: TenantId | None, endpoint_id: UUID, seen: Collection[str] | None = None
+    ) -> EndpointRow:
+        row = await webhooks.delete_endpoint(self._database, owner, endpoint_id, seen=seen)
         self._dispatcher.changed(endpoint_id)
+        return row
 
     async def test(self, owner: TenantId | None, endpoint_id: UUID) -> Trial:
         endpoint = await webhooks.open_endpoint(self._database, owner, endpoint_id)

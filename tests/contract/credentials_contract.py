@@ -12,7 +12,8 @@ from flowhq.db.adminsessions import LONGEST, NewSession
 from flowhq.db.audit import Change, EntryFilter, NewEntry
 from flowhq.db.tokens import NewToken
 from flowhq.db.users import NewUser, UserChanges
-from flowhq.errors import AlreadyExistsError, NotFoundError
+from flowhq.db.versions import version_at
+from flowhq.errors import AlreadyExistsError, ChangedMeanwhileError, NotFoundError
 from flowhq.model import TenantId
 
 ASHA = NewUser("asha", "$argon2id$one", "viewer", "user:admin")
@@ -55,6 +56,12 @@ class CredentialsContract:
             asha.user_id, UserChanges(password_hash="$argon2id$two", disabled=False)
         )
         assert (changed.password_hash, changed.disabled_at) == ("$argon2id$two", None)
+        old = {version_at(asha.updated_at)}
+        with pytest.raises(ChangedMeanwhileError):
+            await credentials.update_user(asha.user_id, UserChanges(role="viewer"), seen=old)
+        new = {version_at(changed.updated_at)}
+        changed = await credentials.update_user(asha.user_id, UserChanges(role="viewer"), seen=new)
+        assert changed.role == "viewer"
         with pytest.raises(NotFoundError):
             await credentials.update_user(uuid4(), UserChanges(role="admin"))
 

@@ -1,5 +1,6 @@
 """Users, sessions and tokens in memory, for tests of the API alone."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -7,6 +8,7 @@ from uuid import UUID, uuid4
 from flowhq.db.adminsessions import IDLE, LONGEST, AdminSession, NewSession, SessionPage
 from flowhq.db.tokens import NewToken, TokenPage, TokenRow
 from flowhq.db.users import NewUser, UserChanges, UserPage, UserRow
+from flowhq.db.versions import refuse_unseen, version_at
 from flowhq.errors import AlreadyExistsError, NotFoundError
 
 
@@ -43,8 +45,12 @@ class FakeCredentials:
         self._fail()
         return UserPage(list(self.users.values())[::-1][:limit], None)
 
-    async def update_user(self, user_id: UUID, changes: UserChanges) -> UserRow:
+    async def update_user(
+        self, user_id: UUID, changes: UserChanges, *, seen: Collection[str] | None = None
+    ) -> UserRow:
         row = await self.fetch_user(user_id)
+        refuse_unseen(f"User {user_id}", version_at(row.updated_at), seen)
+        row = replace(row, updated_at=datetime.now(UTC))
         if changes.password_hash is not None:
             row = replace(row, password_hash=changes.password_hash)
         if changes.role is not None:

@@ -1,5 +1,6 @@
 """What is stored is handed out whole and without secrets, and erased when that is confirmed."""
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import replace
@@ -278,3 +279,21 @@ async def test_a_connected_tenants_phone_is_told(api: Api, shop: Shop, fleet: Fa
     fleet.seen[shop.tenant_id] = replace(seen, session=SessionState.CONNECTED)
     answer = await api.call("POST", f"{shop.path}/erase", json={"confirm": "Mama Asha"})
     assert answer.body["unlinked"] is True
+
+
+async def test_head_of_an_export_leaves_the_connection_to_the_next_request(api: Api) -> None:
+    """A body after HEAD would be read as the beginning of the next answer."""
+    path = f"/admin/tenants/{await api.create()}/export"
+    host, _, port = api.base.removeprefix("http://").partition(":")
+    head = f"Host: {host}:{port}\r\nAuthorization: {basic(PASSWORD)}\r\n\r\n"
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(10):
+        writer.write(f"HEAD {path} HTTP/1.1\r\n{head}".encode())
+        first = await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"GET /health HTTP/1.1\r\n{head}".encode())
+        second = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    assert first.startswith(b"HTTP/1.1 200 ")
+    assert b"application/x-ndjson" in first
+    assert second.startswith(b"HTTP/1.1 200 ")

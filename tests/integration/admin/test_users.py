@@ -193,3 +193,19 @@ async def test_the_audit_tells_of_users_and_never_of_passwords(
     assert "siri-siri" not in told
     stored = await fetchval(postgres_url, "SELECT password_hash FROM admin_users")
     assert stored.startswith("$argon2id$")
+
+
+async def test_a_change_to_what_is_no_more_is_refused(api: Api) -> None:
+    path = f"/admin/users/{await create_user(api, role='viewer')}"
+    shown = await api.call("GET", path)
+    seen = {"If-Match": shown.headers["ETag"]}
+    known = await api.call("GET", path, headers={"If-None-Match": shown.headers["ETag"]})
+    assert (known.status, known.raw) == (304, b"")
+    first = await api.call("PATCH", path, json={"role": "operator"}, headers=seen)
+    assert (first.status, first.body["role"]) == (200, "operator")
+    for body in ({"role": "admin"}, {"disabled": True}, {}):
+        lost = await api.call("PATCH", path, json=body, headers=seen)
+        assert (lost.status, lost.kind) == (409, "changed-meanwhile")
+    now = await api.call("GET", path)
+    assert (now.body["role"], now.body["disabled_at"]) == ("operator", None)
+    assert now.headers["ETag"] == first.headers["ETag"]

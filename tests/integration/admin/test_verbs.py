@@ -13,7 +13,7 @@ from flowhq.errors import (
     StoreUnavailableError,
     WrongStateError,
 )
-from tests.fakes.admin import FakeFleet, FakeStore
+from tests.fakes.admin import FakeAudit, FakeFleet, FakeStore
 from tests.integration.admin.conftest import Api
 
 VERBS = [
@@ -90,3 +90,25 @@ async def test_an_outage_of_the_database_is_told_everywhere(api: Api, store: Fak
         answer = await api.call("GET", f"/admin/tenants{path}")
         assert (answer.status, answer.kind) == (503, "unavailable")
         assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_the_audit_tells_what_a_verb_changed(
+    api: Api, fleet: FakeFleet, audit: FakeAudit
+) -> None:
+    path = f"/admin/tenants/{await api.create()}"
+    assert (await api.call("POST", f"{path}/worker/start")).status == 200
+    audit.entries.clear()
+    assert (await api.call("POST", f"{path}/pause")).status == 200
+    (row,) = audit.entries.values()
+    assert [(change.field, change.before, change.after) for change in row.changes] == [
+        ("paused", False, True)
+    ]
+
+
+async def test_a_condition_is_not_ignored_where_nothing_has_a_version(
+    api: Api, fleet: FakeFleet
+) -> None:
+    path = f"/admin/tenants/{await api.create()}/pause"
+    answer = await api.call("POST", path, headers={"If-Match": '"a.b"'})
+    assert (answer.status, answer.kind, answer.fields) == (400, "invalid-input", ["If-Match"])
+    assert fleet.calls == []

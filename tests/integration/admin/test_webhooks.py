@@ -12,10 +12,12 @@ import pytest
 from flowhq.admin.outward import Outward
 from flowhq.admin.server import AdminServer
 from flowhq.admin.store import PostgresStore
+from flowhq.db.audit import EntryRow
 from flowhq.db.installation import load_installation
 from flowhq.db.pool import Database
 from flowhq.db.sending import Sending
 from flowhq.egress.client import EgressClient
+from tests.fakes.admin import FakeAudit
 from tests.fakes.clock import FakeClock, until
 from tests.integration.admin.conftest import TOKEN, Api
 from tests.integration.db.conftest import Shop
@@ -286,3 +288,71 @@ async def test_an_unknown_tenant_has_no_stream(api: Api) -> None:
     path = "/admin/events?tenant=00000000-0000-4000-8000-000000000000"
     assert (await api.call("GET", path)).kind == "not-found"
     assert (await api.call("HEAD", "/admin/events")).status == 200
+
+
+@pytest.mark.parametrize("base", BASES)
+async def test_a_change_to_what_is_no_more_is_refused(
+    api: Api, shop: Shop, receiver: Receiver, base: str
+) -> None:
+    base = base.format(tenant=shop.tenant_id)
+    made = await api.call("POST", base, json={"url": receiver.url})
+    one = f"{base}/{made.body['id']}"
+    tag = (await api.call("GET", one)).headers["ETag"]
+    assert (await api.call("GET", one, headers={"If-None-Match": tag})).status == 304
+    first = await api.call("PATCH", one, json={"enabled": False}, headers={"If-Match": tag})
+    assert (first.status, first.body["enabled"]) == (200, False)
+    for method, body in (("PATCH", {"enabled": True}), ("DELETE", None)):
+        lost = await api.call(method, one, json=body, headers={"If-Match": tag})
+        assert (lost.status, lost.kind) == (409, "changed-meanwhile")
+    now = {"If-Match": first.headers["ETag"]}
+    assert (await api.call("GET", one)).body["enabled"] is False
+    assert (await api.call("DELETE", one, headers=now)).status == 204
+
+
+@pytest.mark.parametrize("lacking", ["events:read", "messages:read"])
+async def test_who_may_not_read_messages_has_them_sent_nowhere(
+    api: Api, shop: Shop, receiver: Receiver, lacking: str
+) -> None:
+    base = f"/admin/tenants/{shop.tenant_id}/webhooks"
+    made = await api.call("POST", base, json={"url": receiver.url})
+    scopes = {"webhooks:write", "events:read", "messages:read"}
+    for held, status in ((scopes - {lacking}, 403), (scopes, 201)):
+        body = {"name": "hooks", "scopes": sorted(held), "tenants": [str(shop.tenant_id)]}
+        token = (await api.call("POST", "/admin/tokens", json=body)).body["token"]
+        sent = {"Authorization": f"Bearer {token}"}
+        tried = await api.call("POST", base, json={"url": receiver.url}, headers=sent)
+        assert tried.status == status, tried.body
+        one = f"{base}/{made.body['id']}"
+        moved = await api.call("PATCH", one, json={"url": receiver.url}, headers=sent)
+        assert moved.status == (403 if status == 403 else 200), moved.body
+        assert (await api.call("GET", base, headers=sent)).status == 200
+
+
+async def test_the_audit_tells_where_events_go_and_no_secret(
+    api: Api, shop: Shop, audit: FakeAudit
+) -> None:
+    base = f"/admin/tenants/{shop.tenant_id}/webhooks"
+    url = "https://hooks.example.org/T0/siri-ya-njia?sign=siri-ya-swali"
+    made = await api.call("POST", base, json={"url": url, "types": ["message.in"]})
+    assert made.status == 201, made.body
+    one = f"{base}/{made.body['id']}"
+    await api.call("PATCH", one, json={"url": url.replace("hooks", "elsewhere"), "types": []})
+    await api.call("POST", f"{one}/rotate")
+    await api.call("DELETE", one)
+    told = [(row.entry.route, _fields(row)) for row in audit.entries.values()]
+    assert [route.removesuffix("_of_tenant") for route, _ in told] == [
+        *("create_webhook", "change_webhook", "rotate_webhook", "delete_webhook"),
+    ]
+    assert told[0][1]["url"][1].startswith("https://hooks.example.org/… (")
+    before, after = told[1][1]["url"]
+    assert (before, after[:31]) == (told[0][1]["url"][1], "https://elsewhere.example.org/…")
+    assert told[1][1]["types[0]"] == ("message.in", None)
+    assert "secret" in told[2][1]
+    assert told[3][1]["url"] == (after, None)
+    written = repr(told)
+    assert "siri-ya" not in written
+    assert made.body["secret"] not in written
+
+
+def _fields(row: EntryRow) -> dict[str, tuple[Any, Any]]:
+    return {change.field: (change.before, change.after) for change in row.changes}
