@@ -1,8 +1,8 @@
 """Guessing made slow: each wrong guess is answered later than the one before.
 
 Counted by address and by the name that was tried, whichever had more, known or not. What is right
-is never delayed, so nobody can lock anybody out. Beyond MAX_TRYING different guesses at once an
-address is refused unread.
+is never delayed, so nobody elsewhere can lock anybody out. Beyond MAX_TRYING different guesses at
+once an address is refused unread.
 """
 
 from collections import Counter

@@ -5,7 +5,7 @@ A queue is one endpoint's events of one tenant; its head is delivered, or given 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from asyncpg import Record
@@ -19,6 +19,9 @@ from flowhq.model import DeliveryState, EventType, TenantId
 
 # One call of a replay; a next one goes on behind it.
 REPLAY_MAX = 10_000
+# An event's time is that of the beginning of its transaction, its place that of its writing: one
+# further on may be this much older. No transaction lasts longer.
+OVERLAP = timedelta(minutes=1)
 
 PENDING = """
 SELECT event_seq, attempts, queued_at, next_at FROM webhook_deliveries
@@ -127,7 +130,8 @@ class DeliveryPage:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """How many were queued again. ``until`` is set if there are more: the time to go on from."""
+    """How many were queued again. ``until`` is set if there are more: the time to go on from,
+    OVERLAP before the last one."""
 
     count: int
     until: datetime | None
@@ -217,8 +221,10 @@ async def replay(database: Database, endpoint_id: UUID, since: datetime) -> Repl
         row = await tx.fetchrow(REPLAY, endpoint_id, since, REPLAY_MAX)
     if row is None or row["o_last"] is None:
         return Replayed(0, None)
-    more = row["o_count"] == REPLAY_MAX
-    return Replayed(row["o_count"], row["o_last"] if more else None)
+    if row["o_count"] < REPLAY_MAX:
+        return Replayed(row["o_count"], None)
+    back = row["o_last"] - OVERLAP
+    return Replayed(row["o_count"], back if back > since else row["o_last"])
 
 
 def _queue(row: Record) -> Queue:

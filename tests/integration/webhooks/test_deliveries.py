@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -432,3 +432,31 @@ async def test_there_are_so_many_endpoints_and_no_more(
         await office.desk.fetch(shop.tenant_id, row.endpoint_id)
     with pytest.raises(NotFoundError):
         await office.desk.fetch(None, row.endpoint_id)
+
+
+async def test_a_replay_in_parts_leaves_none_out_that_began_earlier_than_its_place(
+    office: Office, shop: Shop, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "REPLAY_MAX", 2)
+    row, _ = await office.desk.create(shop.tenant_id, receiver.url, MESSAGES)
+    began = datetime.now(UTC) - timedelta(hours=2)
+    places = []
+    for number, seconds in enumerate((0, 1000, 995, 2000)):
+        await receive(shop, number)
+        await office.tell()
+        async with office.database.tenant(shop.tenant_id) as tx:
+            places.append(await tx.fetchval("SELECT max(seq) FROM events"))
+            written = "UPDATE events SET at = $1 WHERE seq = $2"
+            await tx.execute(written, began + timedelta(seconds=seconds), places[-1])
+    await until(lambda: len(receiver.seen) == 4)
+    receiver.seen.clear()
+    since: datetime | None = began
+    for _ in range(10):
+        if since is not None:
+            since = (await office.desk.replay(shop.tenant_id, row.endpoint_id, since)).until
+    assert since is None
+    await office.until(lambda: {one.event_id for one in receiver.seen} >= _names(places))
+
+
+def _names(places: list[int]) -> set[str]:
+    return {events.event_id(place) for place in places}
