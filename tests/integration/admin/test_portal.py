@@ -26,6 +26,7 @@ from flowhq.qr import png_data_url
 from tests.fakes.admin import FakeAudit, FakeFleet
 from tests.integration.admin.conftest import TOKEN, Answer, Api, QuickClock
 from tests.integration.admin.people import as_program, create_token
+from tests.pg import fetchval
 
 ASHA = "asha@example.com"
 SETUP = {"template_type": "ECOMMERCE", "whatsapp_number": "+255 700 000 005", "notes": " Naomba "}
@@ -468,3 +469,18 @@ async def test_keys_and_requests_are_for_admins(api: Api) -> None:
     for path in ("/admin/portal-keys", "/admin/setup-requests"):
         answer = await api.call("GET", path, headers={"Authorization": "Bearer x"})
         assert answer.status == 401
+
+
+async def test_what_an_owner_wrote_is_kept_for_no_repeat(
+    api: Api, web: Portal, postgres_url: str
+) -> None:
+    """It would outlive the owner's erasure there."""
+    request = await web.ask()
+    for verb in ("review", "approve"):
+        path = f"/admin/setup-requests/{request}/{verb}"
+        done = await api.call("POST", path, headers={"Idempotency-Key": verb})
+        assert done.status == 200, done.body
+        again = await api.call("POST", path, headers={"Idempotency-Key": verb})
+        assert (again.status, again.kind) == (409, "idempotency-outcome-unknown")
+    kept = "SELECT count(*) FROM idempotency_keys WHERE answer IS NOT NULL"
+    assert await fetchval(postgres_url, kept) == 0
