@@ -43,8 +43,9 @@ _CONSTANT = re.compile(
 _NUMBER = re.compile(r"\+([1-9]\d{9,14})\b")
 # Statements and places to fill in stand under the same names.
 _NO_TEXT = re.compile(r"SELECT |\{")
-# A log of Chromium's own storage, inside a profile: not written by us, and private to its tenant.
-_STORAGE = re.compile(r"\d+\.log")
+# What is no log of ours: Chromium's own storage, inside a profile, and what the demo says to the
+# person at its terminal.
+_NO_LOG = re.compile(r"\d+\.log|demo\.log")
 _SHAPES = {
     "a phone number": re.compile(rb"(?<![0-9A-Za-z.-])\+?255[67]\d{8}(?!\d)"),
     # What customers write to tenants of daemons that run as programs: the tenant's word, a number.
@@ -218,7 +219,7 @@ def searched_files(
 def search_folder(config: pytest.Config, folder: Path) -> None:
     """Every log below the folder, rotated ones too."""
     for path in sorted(folder.rglob("*.log*")):
-        if path.is_file() and not path.is_symlink() and not _STORAGE.fullmatch(path.name):
+        if path.is_file() and not path.is_symlink() and not _NO_LOG.fullmatch(path.name):
             config.stash[SEARCH].file(path)
 
 

@@ -1,7 +1,7 @@
 """Owners sign in at an OpenID Connect issuer and get a session of their own in the browser.
 
 The browser keeps the one secret of its attempt in a cookie: an answer that this browser did not ask
-for is refused. A sign-in always gets a new session.
+for is refused. A sign-in always gets a new session and ends the one that was there before.
 """
 
 from datetime import datetime, timedelta
@@ -90,12 +90,24 @@ async def come_back(call: Call[NoBody, CallbackQuery]) -> web.Response:
     if call.query.error or not call.query.code:
         raise failed("The issuer did not let you in.")
     who = await openid.identity(attempt, call.query.code, _redirect_uri(call))
-    user, _ = await call.deps.portal.sign_in(NewOwner(email=who.email, name=who.name))
+    user, created = await call.deps.portal.sign_in(NewOwner(email=who.email, name=who.name))
+    call.acts_as(f"portal:{user.user_id}")
+    if created:
+        call.changed({}, {"tenant": str(user.tenant_id), "user": str(user.user_id)})
+    await _end_earlier(call)
     session = await call.deps.portal.begin_session(user)
     response = _go(call.deps.portal_settings.after_sign_in)
     set_cookie(response, session, LONGEST, SESSION_COOKIE, samesite=SAME_SITE)
     clear_cookie(response, ATTEMPT_COOKIE)
     return response
+
+
+async def _end_earlier(call: Call[NoBody, CallbackQuery]) -> None:
+    """The session that was in the browser before, if any."""
+    secret = read_cookie(call.request, SESSION_COOKIE)
+    session = None if secret is None else await call.deps.portal.find_session(secret)
+    if session is not None:
+        await call.deps.portal.end_session(session)
 
 
 async def get_session(call: Call[NoBody, NoQuery]) -> PortalSessionView:
