@@ -45,7 +45,7 @@ _NUMBER = re.compile(r"\+([1-9]\d{9,14})\b")
 _NO_TEXT = re.compile(r"SELECT |\{")
 # What is no log of ours: Chromium's own storage, inside a profile, and what the demo says to the
 # person at its terminal.
-_NO_LOG = re.compile(r"\d+\.log|demo\.log")
+_NO_LOG = re.compile(r"\d+\.log|(?:demo|hangup)\.log")
 _SHAPES = {
     "a phone number": re.compile(rb"(?<![0-9A-Za-z.-])\+?255[67]\d{8}(?!\d)"),
     # What customers write to tenants of daemons that run as programs: the tenant's word, a number.
@@ -165,7 +165,11 @@ class Handler(logging.Handler):
         self._listener = listener
 
     def emit(self, record: logging.LogRecord) -> None:
-        told = {"event": record.getMessage(), "exc_info": record.exc_info or None}
+        try:
+            told = {"event": record.getMessage(), "exc_info": record.exc_info or None}
+        except (TypeError, ValueError):
+            self.handleError(record)
+            return
         self._listener.hear(redact(None, "", structlog.processors.format_exc_info(None, "", told)))
 
 
