@@ -144,7 +144,7 @@ async def list_webhooks(call: Call[NoBody, NoQuery]) -> WebhooksView:
 
 async def create_webhook(call: Call[CreateWebhook, NoQuery]) -> NewWebhookView:
     owner = await _owner(call)
-    require_reach(call.principal, TOLD)
+    require_reach(call.principal, TOLD, ())
     row, secret = await call.deps.outward.webhooks.create(owner, call.body.url, call.body.types)
     call.changed({}, {"id": str(row.endpoint_id)} | _shown(row))
     return _with_secret(row, secret)
@@ -163,7 +163,7 @@ async def change_webhook(call: Call[ChangeWebhook, NoQuery]) -> web.Response:
     if changes.get("enabled") is False:
         changes["disabled_reason"] = DISABLED_BY_ADMIN
     owner = await _owner(call)
-    require_reach(call.principal, TOLD)
+    require_reach(call.principal, TOLD, ())
     before, row = await call.deps.outward.webhooks.update(owner, _endpoint(call), changes, seen)
     call.changed(_shown(before), _shown(row))
     return _answer(row)

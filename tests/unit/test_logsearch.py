@@ -2,15 +2,19 @@
 
 import base64
 import json
-import secrets
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
+from flowhq.admin.identities import token_text
 from tests.logsearch import Search, find_words
 
 ROOT = Path(__file__).parents[2]
+ID = UUID("5d1f7c0e-52a5-4d6e-9f53-0d2f6c1f3f7a")
+BYTES = bytes(range(100, 132))
+BASE64 = base64.b64encode(BYTES).decode()
+URLSAFE = base64.urlsafe_b64encode(BYTES).decode().rstrip("=")
 SETTINGS = f"[pytest]\nasyncio_mode = auto\npythonpath = {ROOT}\n"
 PLUGINS = ("-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "tests.logsearch")
 
@@ -74,16 +78,16 @@ def test_each_planted_hit_fails_the_run(pytester: pytest.Pytester) -> None:
         ("255712345678@c.us", "a phone number"),
         ("false_255712345678@c.us_3A00", "a phone number"),
         ("bakari07", "a customer's text"),
-        (f"fhq_{uuid4().hex}_{secrets.token_urlsafe(32)}", "an API token"),
-        (f"fhp_{secrets.token_urlsafe(32)}", "a portal key"),
-        (f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}", "a webhook's secret"),
+        (token_text(ID, URLSAFE), "an API token"),
+        (f"fhp_{URLSAFE}", "a portal key"),
+        (f"whsec_{BASE64}", "a webhook's secret"),
         ("$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA", "a password's hash"),
         (f"Basic {base64.b64encode(b'admin:karibu').decode()}", "credentials"),
         ("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "a signed token"),
         ("-----BEGIN PRIVATE KEY-----", "a private key"),
-        (f"2@{base64.b64encode(secrets.token_bytes(30)).decode()}", "a pairing code"),
-        ("Qw3rTy" + "aB3-" * 9 + "x", "a session's secret"),
-        ("Qw3r" + "aB3_" * 15, "a session's secret"),
+        (f"2@{BASE64}", "a pairing code"),
+        (URLSAFE, "a session's secret"),
+        (base64.urlsafe_b64encode(ID.bytes + BYTES).decode(), "a session's secret"),
         ("karibu-sana-2026", "karibu-sana-2026"),
     ],
 )
@@ -96,10 +100,10 @@ def test_what_must_never_be_logged_is_known_by_its_looks(secret: str, name: str)
 @pytest.mark.parametrize(
     "line",
     [
-        {"tenant_id": str(uuid4()), "at": "2026-11-21T10:14:19.123456Z", "ms": 255712345},
+        {"tenant_id": str(ID), "at": "2026-11-21T10:14:19.123456Z", "ms": 255712345},
         {"event": "Use Basic authentication (curl -u admin)", "sha256": "0a" * 32},
         {"event": "tenant closed", "number": "+255…678", "bytes": 1700000000000},
-        {"path": "web/2557123456789", "id": uuid4().hex},
+        {"path": "web/2557123456789", "id": ID.hex},
     ],
 )
 def test_what_may_be_logged_is_no_hit(line: dict[str, object]) -> None:
