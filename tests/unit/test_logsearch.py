@@ -58,6 +58,9 @@ def test_each_planted_hit_fails_the_run(pytester: pytest.Pytester) -> None:
     pytester.makeini(SETTINGS)
     pytester.makepyfile(LEAKY)
     result = pytester.runpytest_subprocess(*PLUGINS, "-n", "2")
+    # What searches this run would find it as well.
+    for planted in pytester.path.rglob("daemon.log.1"):
+        planted.unlink()
     result.assert_outcomes(passed=4)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines_random(
@@ -65,7 +68,7 @@ def test_each_planted_hit_fails_the_run(pytester: pytest.Pytester) -> None:
             "LOGGED *test_logs_a_reply: Samahani, sijakuelewa vizuri. Andika in: *",
             "LOGGED *test_logs_a_text_that_it_made_up: mbili na tatu in: *",
             "LOGGED *test_logs_a_secret: a portal key in: *",
-            "LOGGED daemon.log.1: a phone number in: from 255754000001@c.us",
+            "LOGGED daemon.log.1: 255754000001, a phone number in: from 255754000001@c.us",
             "logs: 3 lines and 1 files searched for *: 4 hits",
         ]
     )
