@@ -81,7 +81,7 @@ async def until(condition: Callable[[], object], *, within_s: float = PATIENCE_S
     what it gave last if it does not come true in time."""
     deadline = time.monotonic() + within_s
     while True:
-        found = condition()
+        found: Any = condition()
         awaited = inspect.isawaitable(found)
         if awaited:
             found = await found
