@@ -151,8 +151,7 @@ class Pump:
             await self._restore()
             self._restored = True
         if self._document != event.document:
-            await self._catch_up()
-            self._document = event.document
+            await self._read_past(event.document)
             await until_stored(self._clock, lambda: self._ledger.touch(caught_up=True))
         held, self._held = self._held, []
         for message in held:
@@ -175,17 +174,26 @@ class Pump:
             )
 
     async def _logged_out(self, reason: str) -> None:
+        """The page's store goes with its link, so what was held back stands nowhere else."""
         self._online.clear()
         self._document = None
-        self._held.clear()
+        held, self._held = self._held, []
+        for event in held:
+            await self._inbound.admit(event.message, seen_at=event.seen_at_monotonic)
         await until_stored(self._clock, self._ledger.forget_pairing)
         await self._lifecycle.apply(Event.LOGGED_OUT, detail=reason)
 
     async def _dropped(self, count: int) -> None:
+        """A page that is not online is read when it is: by then it may be another document."""
         log.warning("events dropped, reading the page's store", count=count)
-        if self._document is not None:
-            await self._catch_up()
+        document, self._document = self._document, None
+        if document is not None and self._online.is_set():
+            await self._read_past(document)
 
-    async def _catch_up(self) -> None:
+    async def _read_past(self, document: int) -> None:
+        """Until all of it is recorded nothing counts as caught up with: a heartbeat in between
+        would move the mark past what a crash then leaves unread for ever."""
+        self._document = None
         paused = self._lifecycle.snapshot.paused
         await self._catchup.run(paired_at=self._paired_at, paused=paused)
+        self._document = document

@@ -76,9 +76,9 @@ MUTATIONS = {
         (
             Edit(
                 "flowhq/bot/pump.py",
-                "            await self._catch_up()\n            self._document = event.document\n",
-                "            self._document = event.document\n"
-                "            self._behind = asyncio.ensure_future(self._catch_up())\n",
+                "        await self._catchup.run(paired_at=self._paired_at, paused=paused)\n",
+                "        run = self._catchup.run(paired_at=self._paired_at, paused=paused)\n"
+                "        self._behind = asyncio.ensure_future(run)\n",
             ),
         ),
     ),

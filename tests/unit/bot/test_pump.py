@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -29,8 +29,10 @@ from flowhq.model import (
     Ack,
     ChatKey,
     DesiredState,
+    InboundMessage,
     InboxKey,
     InboxState,
+    Jid,
     MessageId,
     Reason,
     Reply,
@@ -44,11 +46,13 @@ from tests.fakes.ledger import TENANT, FakeLedger, FakeStatusBook
 class Bench:
     """A pump over a scripted channel; ``steps`` has what happened, in order."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, ledger: FakeLedger | None = None, channel: FakeChannel | None = None
+    ) -> None:
         self.clock = FakeClock(EPOCH + timedelta(hours=1))
-        self.ledger = FakeLedger(self.clock)
+        self.ledger = ledger or FakeLedger(self.clock)
         self.ledger.paired_at = EPOCH - timedelta(days=1)
-        self.channel = FakeChannel()
+        self.channel = channel or FakeChannel()
         self.book = FakeStatusBook()
         self.steps: list[str] = []
         self.acked: list[MessageId] = []
@@ -102,6 +106,25 @@ class Bench:
 
     def receive(self, message_id: str, *, live: bool = True) -> None:
         self.channel.receive("habari", message_id=message_id, live=live)
+
+
+class Reading:
+    """Holds up the readings of one chat until told to go on."""
+
+    def __init__(self, channel: FakeChannel, chat: Jid) -> None:
+        self.begun = False
+        self.go_on = asyncio.Event()
+        self._chat = chat
+        self._history = channel.history
+        channel.history = self._read  # type: ignore[method-assign]
+
+    async def _read(
+        self, chat: Jid, *, since: datetime | None, limit: int
+    ) -> Sequence[InboundMessage]:
+        if chat == self._chat:
+            self.begun = True
+            await self.go_on.wait()
+        return await self._history(chat, since=since, limit=limit)
 
 
 @pytest.fixture
@@ -207,6 +230,16 @@ async def test_a_logged_out_tenant_forgets_its_pairing_and_pairs_anew(bench: Ben
     assert bench.lifecycle.snapshot.paired
     assert bench.ledger.paired_at == bench.clock.now()
     assert "missed" not in bench.steps
+
+
+async def test_what_was_held_back_is_recorded_before_its_page_forgets_it(bench: Bench) -> None:
+    bench.receive("held")
+    await settle()
+    assert bench.ledger.inbox == {}
+    bench.channel.emit(LoggedOut("removed"))
+    await settle()
+    assert bench.ledger.states() == {"held": InboxState.NEW}
+    assert not bench.lifecycle.snapshot.paired
 
 
 async def test_acks_are_stored_and_told_to_who_waits(bench: Bench) -> None:
@@ -323,6 +356,52 @@ async def test_dropped_events_are_read_from_the_page_in_their_place(bench: Bench
     bench.receive("after")
     await settle()
     assert [key.message_id for key in bench.ledger.inbox] == ["dropped", "after"]
+
+
+async def test_events_dropped_offline_are_read_when_the_page_is_back(bench: Bench) -> None:
+    await bench.ready()
+    bench.channel.emit(ConnectionLost("no network"))
+    bench.receive("dropped", live=False)
+    bench.channel.emit(EventsDropped(1))
+    bench.receive("after")
+    await settle()
+    assert bench.ledger.inbox == {}
+    await bench.ready()
+    assert [key.message_id for key in bench.ledger.inbox] == ["dropped", "after"]
+
+
+@pytest.mark.parametrize("why", ["another document", "dropped events"])
+async def test_a_catch_up_that_breaks_off_moves_the_mark_past_nothing(
+    bench: Bench, why: str
+) -> None:
+    await bench.ready()
+    busy, quiet = Jid("255700000002@c.us"), Jid("255700000003@c.us")
+    ends = bench.clock.now()
+    bench.channel.receive(
+        "q", chat=quiet, message_id="q", at=ends - timedelta(minutes=1), live=False
+    )
+    for number in range(3):
+        at = ends - timedelta(minutes=20 * number)
+        bench.channel.receive("b", chat=busy, message_id=f"b{number}", at=at, live=False)
+    reading = Reading(bench.channel, busy)
+    if why == "dropped events":
+        bench.channel.emit(EventsDropped(1))
+    else:
+        bench.channel.document += 1
+        bench.channel.ready()
+    await until(lambda: reading.begun)
+    assert [key.message_id for key in bench.ledger.inbox] == ["q"]
+    await bench.ledger.touch(caught_up=bench.pump.caught_up)  # a heartbeat
+    bench.task.cancel()
+    await asyncio.wait({bench.task})
+    again = Bench(bench.ledger, bench.channel)
+    reading.go_on.set()
+    await again.start()
+    await again.ready()
+    assert {key.message_id for key in bench.ledger.inbox} == {"q", "b0", "b1", "b2"}
+    assert again.pump.caught_up
+    again.task.cancel()
+    await asyncio.wait({again.task})
 
 
 async def test_dropped_events_before_ready_are_read_at_ready(bench: Bench) -> None:
