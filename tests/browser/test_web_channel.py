@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.browser.web_tenant import (
     CHAT,
     CUSTOMER,
     LID_CHAT,
+    LIMIT_S,
     PHONE,
     WebTenant,
     open_host,
@@ -37,6 +39,21 @@ from tests.browser.web_tenant import (
 )
 
 ID = "3EB0AABBCCDDEEFF0011"
+# Chats are found only once the test says so.
+HOLD_CHATS = """() => {
+  const action = require('WAWebFindChatAction');
+  const find = action.findOrCreateLatestChat;
+  const gate = new Promise((open) => { window.letChatsGo = open; });
+  window.chatsHeld = 0;
+  let first;
+  window.firstChatHeld = new Promise((held) => { first = held; });
+  action.findOrCreateLatestChat = async (...given) => {
+    window.chatsHeld += 1;
+    first();
+    await gate;
+    return find(...given);
+  };
+}"""
 
 
 @pytest.fixture
@@ -411,6 +428,30 @@ async def test_a_held_message_is_unknown_pending_in_the_store_and_sent_once_late
     assert await tenant.channel.look_up(CHAT, MessageId("3EB0" + "0" * 18)) is None
     await tenant.simulator.control("config", send="ok")
     await tenant.ack_of(ID, Ack.SERVER)
+    assert await tenant.channel.look_up(CHAT, MessageId(ID)) == Ack.SERVER
+    assert [message["id"] for message in await tenant.outbox(1)] == [ID]
+
+
+async def test_a_send_that_the_page_is_still_at_is_pending_and_is_not_begun_again(
+    tenant: WebTenant,
+) -> None:
+    """A page that was busy for longer than the limit finds the look-up right behind the send."""
+    await tenant.pair()
+    patient = replace(tenant.host.settings, send_timeout_s=20)
+    tenant.channel._settings = patient  # noqa: SLF001
+    page = tenant.page()
+    await page.evaluate(HOLD_CHATS)
+    sending = asyncio.ensure_future(tenant.channel.send(outbound(ID)))
+    async with asyncio.timeout(LIMIT_S):
+        await page.evaluate("() => window.firstChatHeld")
+
+    assert await tenant.channel.look_up(CHAT, MessageId(ID)) == Ack.PENDING
+    again = asyncio.ensure_future(tenant.channel.send(outbound(ID)))
+    assert await tenant.channel.look_up(CHAT, MessageId(ID)) == Ack.PENDING
+    assert await page.evaluate("() => window.chatsHeld") == 1
+    await page.evaluate("() => window.letChatsGo()")
+
+    assert [(await one).ack for one in (sending, again)] == [Ack.SERVER, Ack.SERVER]
     assert await tenant.channel.look_up(CHAT, MessageId(ID)) == Ack.SERVER
     assert [message["id"] for message in await tenant.outbox(1)] == [ID]
 

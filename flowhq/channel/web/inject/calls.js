@@ -6,26 +6,48 @@ const ASK_MS = 5000;
 // of one second.
 const READ_AT_LEAST = 50;
 
-async function send({to, text: body, id, limit_ms: limitMs}) {
-  if (!noteStore(stateNow())) return {outcome: 'not_sent', code: 'not_ready'};
-  let chat;
+// The answers of what wa-js was given and has not finished, by id. For a while such a message stands
+// in no store yet: who looks there alone would send it twice.
+const underWay = new Map();
+
+function send(given) {
+  const known = underWay.get(given.id);
+  if (known) return known;
+  const answer = handOver(given);
+  underWay.set(given.id, answer);
+  return answer;
+}
+
+async function handOver({to, text: body, id, limit_ms: limitMs}) {
+  let sending = Promise.resolve();
   try {
-    chat = await within(WPP.chat.find(to), limitMs);
-  } catch (error) {
-    return {outcome: 'not_sent', code: errorCode(error)};
+    if (!noteStore(stateNow())) return {outcome: 'not_sent', code: 'not_ready'};
+    let chat;
+    try {
+      chat = await within(WPP.chat.find(to), limitMs);
+    } catch (error) {
+      return {outcome: 'not_sent', code: errorCode(error)};
+    }
+    const messageId = new WPP.whatsapp.MsgKey({fromMe: true, remote: chat.id, id});
+    const before = attempt(() => WPP.whatsapp.MsgStore.get(messageId));
+    // Asked twice, and WhatsApp has it already: the answer is the same, and nobody gets it twice.
+    if (before && before.ack >= 1) return {outcome: 'answered', id, ack: before.ack, result: 'OK'};
+    sending = WPP.chat.sendTextMessage(chat.id, body, {
+      messageId,
+      createChat: true,
+      linkPreview: false,
+      markIsRead: false,
+      detectMentioned: false,
+      waitForAck: true,
+    });
+    return await answerOf(sending, messageId, limitMs);
+  } finally {
+    const leave = () => underWay.delete(id);
+    sending.then(leave, leave); // whatever we waited for: wa-js may go on for longer
   }
-  const messageId = new WPP.whatsapp.MsgKey({fromMe: true, remote: chat.id, id});
-  const before = attempt(() => WPP.whatsapp.MsgStore.get(messageId));
-  // Asked twice, and WhatsApp has it already: the answer is the same, and nobody gets it twice.
-  if (before && before.ack >= 1) return {outcome: 'answered', id, ack: before.ack, result: 'OK'};
-  const sending = WPP.chat.sendTextMessage(chat.id, body, {
-    messageId,
-    createChat: true,
-    linkPreview: false,
-    markIsRead: false,
-    detectMentioned: false,
-    waitForAck: true,
-  });
+}
+
+async function answerOf(sending, messageId, limitMs) {
   try {
     const sent = await within(sending, limitMs);
     const result = sent.sendMsgResult;
@@ -60,6 +82,7 @@ async function lookUp({chat, id}) {
   const isIt = (msg) => msg.id.fromMe && msg.id.id === id;
   const inMemory = attempt(() => WPP.whatsapp.MsgStore.getModelsArray().find(isIt));
   if (inMemory) return {ack: number(inMemory.ack) ?? 0};
+  if (underWay.has(id)) return {ack: 0};
   for (const address of jidsOf(chat)) {
     const found = await within(findStored(address, id, isIt), ASK_MS);
     if (found) return {ack: number(found.ack) ?? 0};
