@@ -5,9 +5,10 @@ do about a failure is the supervisor's business.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -42,13 +43,14 @@ from flowhq.model import (
 )
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 # Time for a browser to write its profile and go; beyond it the channel kills what is left.
 CLOSE_S = 15.0
 # For closing, and killing what would not close. Less than the supervisor's patience.
 CLOSED_S = 20.0
-# Inbox rows asked for at a start, first; doubled until it is all of them. The lanes keep no more
-# than fits and read the rest of their chats.
+# Rows asked for at a start, first; doubled until it is all of them. The lanes keep no more than
+# fits and read the rest of their chats.
 RESTORE_FIRST = 10_000
 
 
@@ -252,19 +254,19 @@ class _Stages:
             for key in await until_stored(clock, ledger.count_interrupted):
                 log.error("message given up: the daemon ended during each attempt", key=str(key))
             memory.restored = True
-        planned = await until_stored(clock, ledger.unsettled)
-        waiting = await self._waiting()
+        planned = await self._all(lambda limit: ledger.unsettled(limit=limit))
+        waiting = await self._all(lambda limit: ledger.waiting(None, limit=limit))
         self.outbound.put(planned)
         for recorded in waiting:
             self._lanes.put(recorded.chat_key, recorded.key)
         if planned or waiting:
             log.info("restored", planned=len(planned), waiting=len(waiting))
 
-    async def _waiting(self) -> Sequence[Recorded]:
-        clock, ledger = self._parts.clock, self._parts.ledger
+    async def _all(self, read: Callable[[int], Awaitable[Sequence[T]]]) -> Sequence[T]:
+        """Every row: of a chat that is left out nobody would look after what it has."""
         limit = RESTORE_FIRST
         while True:
-            rows = await until_stored(clock, partial(ledger.waiting, None, limit=limit))
+            rows = await until_stored(self._parts.clock, partial(read, limit))
             if len(rows) < limit:
                 return rows
             limit *= 2

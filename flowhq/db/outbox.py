@@ -36,8 +36,6 @@ CLIENT_ID_PREFIX = "3EB0"
 CLIENT_ID_BYTES = 9
 # How the cause of a message begins that a program asked for: it answers nobody.
 ASKED_FOR = "api:"
-# Also bounds what one call brings into memory; the bot's own queues are far smaller.
-UNSETTLED_MAX = 10_000
 
 # Rows that exist keep their first text: planning again plans nothing.
 # No index is named, since two that plan the same at once may meet at either of the unique ones.
@@ -272,11 +270,10 @@ async def unsettled(
     limit: int | None,
     monotonic: Monotonic,
 ) -> list[OutboundMessage]:
-    most = UNSETTLED_MAX if limit is None else limit
     if chat_key is None:
-        rows = await tx.fetch(UNSETTLED, tenant_id, most)
+        rows = await tx.fetch(UNSETTLED, tenant_id, limit)
     else:
-        rows = await tx.fetch(UNSETTLED_IN_CHAT, tenant_id, most, chat_key)
+        rows = await tx.fetch(UNSETTLED_IN_CHAT, tenant_id, limit, chat_key)
     return [_message(row, monotonic) for row in rows]
 
 

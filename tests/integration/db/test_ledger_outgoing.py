@@ -26,6 +26,12 @@ from tests.integration.db.conftest import Shop
 from tests.integration.db.messages import ASHA_PN, TEXT, message, say
 
 KEY = InboxKey(False, TEXT.message_id)
+MANY = """
+INSERT INTO outbox (tenant_id, chat_key, to_jid, cause, part, client_id, body, log_id, log_at)
+SELECT $1, n || '@c.us', n || '@c.us', 'api:' || n, 0, 'I' || n, '{"text": "x"}',
+    gen_random_uuid(), now()
+FROM generate_series(1, $2::int) AS n
+"""
 
 
 async def planned(shop: Shop, *texts: str) -> list[OutboundMessage]:
@@ -68,6 +74,14 @@ async def test_a_way_to_the_phone(shop: Shop) -> None:
     await shop.ledger.acknowledge([row.client_id], Ack.PLAYED)
     assert await state_of(shop, row) == (OutboxState.READ, MessageStatus.PLAYED)
     assert await shop.ledger.unsettled() == []
+
+
+async def test_however_many_are_planned_a_start_finds_all_of_them(shop: Shop) -> None:
+    many = 10_001
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        await tx.execute(MANY, shop.tenant_id, many)
+    assert len(await shop.ledger.unsettled()) == many
+    assert len(await shop.ledger.unsettled(limit=many - 1)) == many - 1
 
 
 async def test_acks_never_go_back(shop: Shop) -> None:

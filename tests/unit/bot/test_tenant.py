@@ -301,17 +301,19 @@ async def test_a_start_first_sends_what_was_planned_then_answers_what_waited_the
     assert bench.sent() == ["re: planned", "re: waiting", "re: missed", "re: live"]
 
 
-async def test_more_waiting_than_one_read_holds_is_all_answered_in_order(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("held_up", ["process", "mark_sending"], ids=["waiting", "planned"])
+async def test_more_than_one_read_holds_is_all_answered_in_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, held_up: str
 ) -> None:
     monkeypatch.setattr(tenant_module, "RESTORE_FIRST", 2)
     chats = [Jid(f"25570000000{number}@c.us") for number in range(4)]
     async with bench.running():
-        bench.ledger.outages.hold("process")
+        bench.ledger.outages.hold(held_up)
         for number in range(3):
             for chat in chats:
                 bench.receive(str(number), chat=chat)
-        await until(lambda: len(bench.ledger.inbox) == 12)
+        rows = bench.ledger.inbox if held_up == "process" else bench.ledger.outbox
+        await until(lambda: len(rows) == 12)
     bench.ledger.outages = type(bench.ledger.outages)()
     async with bench.running():
         await until(lambda: len(bench.channel.sent) == 12)
