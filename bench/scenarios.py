@@ -89,6 +89,29 @@ def postgres_away(home: Path, *, seconds: float = 120.0, rate: float = 50.0) -> 
     return report
 
 
+def postgres_frozen(home: Path, *, seconds: float = 30.0, rate: float = 50.0) -> Report:
+    """PostgreSQL stands still under load: connections stay open, and nothing answers."""
+    report = Report(f"PostgreSQL frozen for {seconds:g} s")
+    with running(World(home)) as world:
+        pid = world.daemon.program.pid
+        world.load(rate)
+        wait(min(5.0, seconds))
+        with world.postgres.frozen():
+            wait(seconds)
+            arrived = world.arrived()
+        began = time.monotonic()
+        until(world.arrived, lambda count: count > arrived, "sending resumes", poll_s=0.01)
+        resumed_s = time.monotonic() - began
+        report.conclude(world)
+        report.figures |= {
+            "sending resumed after s": round(resumed_s, 2),
+            "restarts": len(world.failures()),
+        }
+        report.claim(resumed_s < RESUMED_WITHIN_S, "sending resumes within 5 s")
+        report.claim(world.daemon.program.pid == pid and not world.failures(), "nothing restarts")
+    return report
+
+
 def slow_queries(
     home: Path, *, delay_s: float = 0.5, seconds: float = 60.0, rate: float = 3.0
 ) -> Report:
@@ -201,6 +224,7 @@ ORDINARY_POLICY = {
 
 SCENARIOS: dict[str, Callable[[Path, float], Report]] = {
     "postgres-away": lambda home, scale: postgres_away(home, seconds=120 * scale),
+    "postgres-frozen": lambda home, scale: postgres_frozen(home, seconds=30 * scale),
     "slow-queries": lambda home, scale: slow_queries(home, seconds=60 * scale),
     "ill-neighbours": lambda home, scale: ill_neighbours(home, seconds=120 * scale),
     "long-absence": lambda home, _: long_absence(home),

@@ -4,17 +4,23 @@ from collections.abc import Callable
 
 import structlog
 
-from flowhq.bot.lifecycle import Lifecycle
+from flowhq.bot.lifecycle import Lifecycle, State
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.clock import Clock
 from flowhq.config import SupervisorSettings
 from flowhq.errors import ChannelRestartError, StoreUnavailableError
+from flowhq.model import Health, Reason
 
 log = structlog.get_logger(__name__)
 
+# A linked page that is there and never gets ready, though it has lost no network, hangs in its own
+# start. Long enough to take in a long absence, after which a reload would begin again.
+START_MAX_S = 600.0
+
 
 class Heartbeat:
-    """Probes until it is cancelled; raises ChannelRestartError after ``probe_misses`` misses."""
+    """Probes an open channel until it is cancelled; raises ChannelRestartError after
+    ``probe_misses`` misses, and for a linked page that does not get ready."""
 
     def __init__(
         self,
@@ -33,6 +39,7 @@ class Heartbeat:
         self._settings = settings
         self._caught_up = caught_up
         self._misses = 0
+        self._began = clock.monotonic()
         self._touched = float("-inf")
 
     async def run(self) -> None:
@@ -52,6 +59,7 @@ class Heartbeat:
             return
         self._misses = 0
         if not health.connected:
+            self._require_start(health)
             return
         self._lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
         if self._clock.monotonic() - self._touched < self._settings.heartbeat_s:
@@ -63,3 +71,12 @@ class Heartbeat:
             return
         self._touched = self._clock.monotonic()
         await self._lifecycle.flush()
+
+    def _require_start(self, health: Health) -> None:
+        starting = self._lifecycle.state is State.STARTING and self._lifecycle.snapshot.paired
+        if starting and self._clock.monotonic() - self._began > START_MAX_S:
+            raise ChannelRestartError(
+                f"The page did not get ready within {START_MAX_S:g} s "
+                f"({health.mode} {health.detail}).",
+                reason=Reason.PAGE_UNUSABLE,
+            )

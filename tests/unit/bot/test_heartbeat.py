@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flowhq.bot.heartbeat import Heartbeat
+from flowhq.bot.heartbeat import START_MAX_S, Heartbeat
 from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.config import SupervisorSettings
 from flowhq.errors import ChannelRestartError, LoginRequiredError
@@ -131,3 +131,31 @@ async def test_a_moved_wall_clock_neither_hurries_nor_stops_it(bench: Bench) -> 
     await bench.clock.advance(1)
     await bench.heartbeat.beat()
     assert bench.ledger.touches == 2
+
+
+async def test_a_linked_page_that_never_gets_ready_is_loaded_anew(bench: Bench) -> None:
+    bench.channel.health = Health(connected=False, mode="SYNCING", detail="info=SYNCING")
+    await bench.clock.advance(START_MAX_S)
+    await bench.heartbeat.beat()
+    await bench.clock.advance(1)
+    with pytest.raises(ChannelRestartError, match="SYNCING") as caught:
+        await bench.heartbeat.beat()
+    assert caught.value.reason == Reason.PAGE_UNUSABLE
+
+
+@pytest.mark.parametrize("event", [Event.QR_SHOWN, Event.QR_IDLE, Event.SCANNED, Event.LOST])
+async def test_who_waits_for_a_scan_or_for_the_network_is_left_alone(
+    bench: Bench, event: Event
+) -> None:
+    await bench.lifecycle.apply(event)
+    bench.channel.health = replace(bench.channel.health, connected=False)
+    await bench.clock.advance(10 * START_MAX_S)
+    await bench.heartbeat.beat()
+
+
+async def test_a_page_that_was_never_linked_is_not_hurried(bench: Bench) -> None:
+    await bench.lifecycle.apply(Event.LOGGED_OUT)
+    await bench.lifecycle.apply(Event.START)
+    bench.channel.health = replace(bench.channel.health, connected=False)
+    await bench.clock.advance(10 * START_MAX_S)
+    await bench.heartbeat.beat()
