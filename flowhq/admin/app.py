@@ -112,6 +112,10 @@ ROUTES: Sequence[AnyRoute] = (
 )
 
 
+async def _end_passwords(app: web.Application) -> None:
+    app[AUTHENTICATOR].passwords.close()
+
+
 def create_app(deps: AdminDeps) -> web.Application:
     """A new application on these dependencies; MisconfiguredError without an admin password."""
     app = web.Application(middlewares=MIDDLEWARES, client_max_size=BODY_MAX_BYTES)
@@ -124,6 +128,7 @@ def create_app(deps: AdminDeps) -> web.Application:
     app[AUTHENTICATOR] = Authenticator(
         deps.settings.password_hash.get_secret_value(), deps.credentials, deps.clock
     )
+    app.on_cleanup.append(_end_passwords)
     app[PROXIES] = Proxies(deps.settings)
     app[LIMITS] = RequestLimits(deps.settings, deps.clock)
     app[PORTAL_GATE] = PortalGate(deps.portal, app[AUTHENTICATOR].throttle)

@@ -1,6 +1,7 @@
 """Who gets in, and what is refused before anybody looks at a password."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -152,23 +153,24 @@ async def test_unknown_and_disabled_users_cost_one_verification_like_known_ones(
 
 
 async def test_nobodys_password_is_never_right(clock: QuickClock) -> None:
-    checked = passwords.Passwords(clock)
-    assert not await checked.verify(None, b"")
-    assert not checked.remembers(NOBODYS_HASH, b"")
+    with closing(passwords.Passwords(clock)) as checked:
+        assert not await checked.verify(None, b"")
+        assert not checked.remembers(NOBODYS_HASH, b"")
 
 
 async def test_guesses_are_slowed_by_the_name_too_wherever_they_come_from(
     clock: QuickClock, credentials: FakeCredentials, password_hash: str
 ) -> None:
     authenticator = Authenticator(password_hash, credentials, clock)
-    for number in range(4):
+    with closing(authenticator.passwords):
+        for number in range(4):
+            with pytest.raises(ProblemError):
+                await authenticator.log_in("asha", f"guess {number}", f"192.0.2.{number}")
         with pytest.raises(ProblemError):
-            await authenticator.log_in("asha", f"guess {number}", f"192.0.2.{number}")
-    with pytest.raises(ProblemError):
-        await authenticator.log_in("juma", "guess", "192.0.2.77")
-    assert clock.waits == [0.25, 0.5, 1.0, 2.0, 0.25]
-    await authenticator.log_in("admin", PASSWORD, "192.0.2.1")
-    assert len(clock.waits) == 5
+            await authenticator.log_in("juma", "guess", "192.0.2.77")
+        assert clock.waits == [0.25, 0.5, 1.0, 2.0, 0.25]
+        await authenticator.log_in("admin", PASSWORD, "192.0.2.1")
+        assert len(clock.waits) == 5
 
 
 async def test_wrong_guesses_wait_longer_each_time_and_the_right_one_never(
@@ -190,20 +192,21 @@ async def test_many_different_guesses_at_once_are_refused_unread(password_hash: 
             await gate.wait()
 
     authenticator = Authenticator(password_hash, FakeCredentials(), HeldClock())
-    guesses = [
-        asyncio.create_task(authenticator.admit(_sent(f"guess {number}", "127.0.0.1")))
-        for number in range(throttle.MAX_TRYING)
-    ]
-    await asyncio.sleep(0)
-    with pytest.raises(ProblemError) as refused:
-        await authenticator.admit(_sent("one more", "127.0.0.1"))
-    assert refused.value.kind.status == 429
-    assert int(refused.value.headers["Retry-After"]) > 0
-    await authenticator.admit(_sent(PASSWORD, "127.0.0.2"))
-    gate.set()
-    results = await asyncio.gather(*guesses, return_exceptions=True)
-    assert [r.kind.status for r in results if isinstance(r, ProblemError)] == [401] * 8
-    await authenticator.admit(_sent(PASSWORD, "127.0.0.1"))
+    with closing(authenticator.passwords):
+        guesses = [
+            asyncio.create_task(authenticator.admit(_sent(f"guess {number}", "127.0.0.1")))
+            for number in range(throttle.MAX_TRYING)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(ProblemError) as refused:
+            await authenticator.admit(_sent("one more", "127.0.0.1"))
+        assert refused.value.kind.status == 429
+        assert int(refused.value.headers["Retry-After"]) > 0
+        await authenticator.admit(_sent(PASSWORD, "127.0.0.2"))
+        gate.set()
+        results = await asyncio.gather(*guesses, return_exceptions=True)
+        assert [r.kind.status for r in results if isinstance(r, ProblemError)] == [401] * 8
+        await authenticator.admit(_sent(PASSWORD, "127.0.0.1"))
 
 
 def _sent(password: str, address: str) -> Sent:
