@@ -170,6 +170,7 @@ ROUTES = (
         needs=None,
         status=HTTPStatus.SEE_OTHER,
         problems=(NOT_FOUND, SIGN_IN_FAILED, ISSUER_UNAVAILABLE, UNAVAILABLE),
+        entered=True,
     ),
     Route(
         "GET",

@@ -95,7 +95,7 @@ class Route(Generic[BodyT, QueryT]):
     ``fleet_wide`` is of a route without a tenant in its path that answers about all tenants:
     credentials that reach only some are refused, unless the handler looks at ``Call.principal``;
     ``audited`` is looked at for methods that change things: False for those that do not after
-    all.
+    all; ``entered`` for the others: True for a GET that belongs into the audit too.
 
     Of repeats under one Idempotency-Key: ``answer_kept`` False keeps an answer with a secret or a
     person's words in it out of the database; ``repeatable`` says that a second run does no harm, so
@@ -118,6 +118,7 @@ class Route(Generic[BodyT, QueryT]):
     also: Sequence[HTTPStatus] = ()
     fleet_wide: bool = True
     audited: bool = True
+    entered: bool = False
     answer_kept: bool = True
     repeatable: bool = False
     reads_only: bool = False
@@ -174,7 +175,7 @@ def reply(
 def _handler(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Reads what the route declares, calls its handler, writes what comes back."""
     terms = Terms(f"{route.method} {route.path}", route.answer_kept, route.repeatable)
-    audited = route.audited and route.method not in ("GET", "HEAD")
+    audited = route.entered or (route.audited and route.method not in ("GET", "HEAD"))
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if not route.versioned:

@@ -18,6 +18,7 @@ from flowhq.config import EgressSettings, PortalSettings
 from flowhq.db.pool import Database
 from flowhq.egress.client import EgressClient
 from flowhq.model import TenantId
+from tests.fakes.admin import FakeAudit
 from tests.fakes.issuer import (
     Claims,
     Issuer,
@@ -424,3 +425,16 @@ async def test_a_session_that_was_there_before_the_sign_in_is_worth_nothing_afte
     await browser.sign_in()
     assert (await before.call("GET", "/portal/me")).status == 401
     assert (await browser.call("GET", "/portal/me")).status == 200
+
+
+async def test_a_sign_in_stands_in_the_audit(browser: Browser, audit: FakeAudit) -> None:
+    await browser.sign_in()
+    me = (await browser.call("GET", "/portal/me")).body
+    await browser.call("GET", "/portal/oidc/callback")
+    (row,) = audit.entries.values()
+    assert (row.entry.route, row.entry.principal) == (
+        "portal_oidc_callback",
+        f"portal:{me['user']['id']}",
+    )
+    changed = {change.field: change.after for change in row.changes}
+    assert changed == {"tenant": me["tenant"]["id"], "user": me["user"]["id"]}
