@@ -43,9 +43,10 @@ _CONSTANT = re.compile(
 _NUMBER = re.compile(r"\+([1-9]\d{9,14})\b")
 # Statements and places to fill in stand under the same names.
 _NO_TEXT = re.compile(r"SELECT |\{")
-# What is no log of ours: Chromium's own storage, inside a profile, and what the demo says to the
-# person at its terminal.
-_NO_LOG = re.compile(r"\d+\.log|(?:demo|hangup)\.log")
+# What is no log of ours: whatever lies in a browser's profile, and what the demo says to the person
+# at its terminal.
+_PROFILE = "Default"
+_NO_LOG = frozenset({"demo.log", "hangup.log"})
 _SHAPES = {
     "a phone number": re.compile(rb"(?<![0-9A-Za-z.-])\+?255[67]\d{8}(?!\d)"),
     # What customers write to tenants of daemons that run as programs: the tenant's word, a number.
@@ -223,7 +224,8 @@ def searched_files(
 def search_folder(config: pytest.Config, folder: Path) -> None:
     """Every log below the folder, rotated ones too."""
     for path in sorted(folder.rglob("*.log*")):
-        if path.is_file() and not path.is_symlink() and not _NO_LOG.fullmatch(path.name):
+        ours = path.name not in _NO_LOG and _PROFILE not in path.relative_to(folder).parts
+        if ours and path.is_file() and not path.is_symlink():
             config.stash[SEARCH].file(path)
 
 

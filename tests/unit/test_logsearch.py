@@ -25,7 +25,8 @@ def test_says_nothing_private(tmp_path):
     structlog.get_logger().info("message recorded", chat="255754000001@c.us", text="Habari yako")
     logging.getLogger("library").warning("no answer from %s", "+255754000001")
     (tmp_path / "daemon.log").write_text('{"event":"ready"}')
-    (tmp_path / "000003.log").write_text("255754000001")
+    (tmp_path / "Default").mkdir()
+    (tmp_path / "Default" / "000003.log").write_text("255754000001")
 """
 LEAKY = """
 import logging, structlog
