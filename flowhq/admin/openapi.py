@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from flowhq.admin import problems
+from flowhq.admin import problems, stream
 from flowhq.admin.cookies import COOKIE
 from flowhq.admin.idempotency import HEADER, KEY_PATTERN, REPLAYED_HEADER
 from flowhq.admin.inputs import NoBody, NoQuery
@@ -17,6 +17,7 @@ from flowhq.admin.problems import Kind
 from flowhq.admin.routes import TENANT_PATH, AnyRoute
 from flowhq.admin.scopes import Scope
 from flowhq.admin.versions import TAGS_PATTERN
+from flowhq.db.events import EVENT_ID_PATTERN
 
 JSON = "application/json"
 _REF = "#/components/schemas/{model}"
@@ -149,6 +150,8 @@ def _parameters(route: AnyRoute, names: Names, schemas: dict[str, Any]) -> list[
 
 def _headers(route: AnyRoute) -> Iterable[tuple[str, dict[str, Any]]]:
     """What a client may say about repeats, and about what it has seen."""
+    if stream.MEDIA in route.media:
+        yield stream.LAST_EVENT_HEADER, {"type": "string", "pattern": f"^{EVENT_ID_PATTERN}$"}
     if route.keyed or route.own_keys:
         yield HEADER, {"type": "string", "pattern": f"^{KEY_PATTERN}$"}
     if route.versioned:

@@ -26,6 +26,8 @@ from flowhq.errors import (
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:flowhq:problem:"
+# For an id that there is not, where the one who says so knows no better.
+LOOK_IT_UP = "Ask the list of such things for the ids that there are: GET /openapi.json has it."
 # How long a client waits before it asks a database again that was away.
 STORE_RETRY_AFTER_S = 5
 
@@ -157,7 +159,9 @@ def of_error(error: FlowHQError) -> ProblemError:
             field = FieldError(error.field, error.message)
             return _same_words(ALREADY_EXISTS, error, errors=[field])
         case NotFoundError():
-            return _same_words(NOT_FOUND, error)
+            problem = _same_words(NOT_FOUND, error)
+            problem.next_step = error.next_step or LOOK_IT_UP
+            return problem
         case WrongStateError():
             return _same_words(WRONG_STATE, error)
         case ChangedMeanwhileError():

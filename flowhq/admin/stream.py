@@ -35,6 +35,7 @@ from flowhq.model import EventType, TenantId
 log = structlog.get_logger(__name__)
 
 MEDIA = "text/event-stream"
+LAST_EVENT_HEADER = "Last-Event-ID"
 # Proxies end a connection on which nothing moves, many after 60 s.
 HEARTBEAT_S = 15.0
 # A client that went away is noticed within this time, and its place given to another.
@@ -206,12 +207,12 @@ async def _tenants(call: Call[NoBody, StreamQuery]) -> frozenset[TenantId] | Non
 
 
 def _last_seen(request: web.Request) -> int | None:
-    written = request.headers.get("Last-Event-ID")
+    written = request.headers.get(LAST_EVENT_HEADER)
     if not written:
         return None
     seq = read_event_id(written)
     if seq is None:
-        raise invalid(FieldError("Last-Event-ID", "must be the id of an event, such as evt_17."))
+        raise invalid(FieldError(LAST_EVENT_HEADER, "must be the id of an event, such as evt_17."))
     return seq
 
 

@@ -20,7 +20,7 @@ from flowhq.admin.routes import AnyRoute, Call, Route, reply
 from flowhq.admin.scopes import Scope
 from flowhq.admin.versions import etag, is_known, read_if_match
 from flowhq.db.deliveries import DeliveryRow
-from flowhq.db.events import event_id, read_event_id
+from flowhq.db.events import EVENT_ID_PATTERN, event_id, read_event_id
 from flowhq.db.versions import digest_of, version_at
 from flowhq.db.webhooks import EndpointRow
 from flowhq.model import DeliveryState, EventType, TenantId
@@ -36,7 +36,7 @@ TOLD = frozenset({Scope.EVENTS_READ, Scope.MESSAGES_READ})
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 Types = Annotated[list[Annotated[EventType, Field(strict=False)]], Field(max_length=len(EventType))]
-EventRef = Annotated[str, StringConstraints(pattern=r"^evt_[0-9]{1,18}$")]
+EventRef = Annotated[str, StringConstraints(pattern=f"^{EVENT_ID_PATTERN}$")]
 
 
 class CreateWebhook(Input):

@@ -48,7 +48,8 @@ ORDER BY e.seq
 """
 TELL_INCIDENT = "INSERT INTO events (type, data) VALUES ('incident', $1)"
 
-_EVENT_ID = re.compile(r"evt_([0-9]{1,18})")
+EVENT_ID_PATTERN = "evt_[0-9]{1,18}"
+_EVENT_ID = re.compile(EVENT_ID_PATTERN)
 MESSAGES = (EventType.MESSAGE_IN, EventType.MESSAGE_OUT, EventType.MESSAGE_ACK)
 
 
@@ -95,7 +96,7 @@ def event_id(seq: int) -> str:
 def read_event_id(written: str) -> int | None:
     """The number behind such a name; None if it is none."""
     match = _EVENT_ID.fullmatch(written)
-    return None if match is None else int(match[1])
+    return None if match is None else int(match[0].removeprefix("evt_"))
 
 
 async def number(database: Database) -> int:

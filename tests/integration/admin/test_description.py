@@ -87,6 +87,13 @@ async def test_the_description_is_served_and_whole(api: Api) -> None:
     assert sorted(operations) == sorted((route.method, route.path) for route in ROUTES)
 
 
+def test_a_stream_says_from_where_it_can_be_taken_up() -> None:
+    parameters = document(ROUTES, "test")["paths"]["/admin/events"]["get"]["parameters"]
+    [header] = [one for one in parameters if one["in"] == "header"]
+    assert header["name"] == "Last-Event-ID"
+    assert re.fullmatch(header["schema"]["pattern"], "evt_17")
+
+
 def test_each_operation_has_a_name_of_its_own() -> None:
     names = [route.name for route in ROUTES]
     assert len(set(names)) == len(names)
