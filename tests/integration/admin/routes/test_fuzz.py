@@ -86,12 +86,14 @@ def few_words() -> Iterator[None]:
 @pytest.fixture
 def say(request: pytest.FixtureRequest) -> Say:
     """Writes a line to the terminal in a long run; the processes of a parallel one have none."""
-    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+    plugins = request.config.pluginmanager
+    terminal, capture = plugins.get_plugin("terminalreporter"), plugins.get_plugin("capturemanager")
 
     def say(line: str) -> None:
         if terminal is not None and EXAMPLES >= LONG_RUN:
-            terminal.ensure_newline()
-            terminal.write_line(line)
+            with capture.global_and_fixture_disabled():
+                terminal.ensure_newline()
+                terminal.write_line(line, flush=True)
 
     return say
 
