@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -87,7 +88,8 @@ def few_words() -> Iterator[None]:
 def say(request: pytest.FixtureRequest) -> Say:
     """Writes a line to the terminal in a long run; the processes of a parallel one have none."""
     plugins = request.config.pluginmanager
-    terminal, capture = plugins.get_plugin("terminalreporter"), plugins.get_plugin("capturemanager")
+    terminal = plugins.get_plugin("terminalreporter")
+    capture: Any = plugins.get_plugin("capturemanager")
 
     def say(line: str) -> None:
         if terminal is not None and EXAMPLES >= LONG_RUN:
