@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -28,6 +27,7 @@ from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database
 from flowhq.db.serveruser import choose_user, drop_options
 from tests.logsearch import search_folder
+from tests.ports import free_port
 from tests.vaults import open_vault
 
 START_LIMIT_S = 30.0
@@ -162,7 +162,7 @@ class PlainServer:
     def close(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
 
     def url(self, user: str, database: str) -> str:
         return f"postgresql://{user}:{self._password}@127.0.0.1:{self._port}/{database}"
@@ -184,7 +184,7 @@ class PlainServer:
         while True:
             try:
                 run_apart(execute(self.url("postgres", "postgres"), "SELECT 1"))
-            except (OSError, asyncpg.CannotConnectNowError):
+            except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
                 assert time.monotonic() < deadline, "the plain server does not come up"
                 time.sleep(0.05)
             else:
@@ -195,12 +195,6 @@ class PlainServer:
         if self._user is not None:
             options += drop_options(self._user, [self._binaries.postgres, self._home])
         return [*options, "--"]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

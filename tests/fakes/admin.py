@@ -381,6 +381,8 @@ class FakeFleet:
         self.seen: dict[TenantId, TenantSnapshot] = {}
         self.refusal: FlowHQError | None = None
         self.woken: list[tuple[TenantId, ChatKey]] = []
+        self.waiting = 0
+        """Who waits for a change right now."""
         self._news = asyncio.Event()
 
     def snapshot(self, tenant_id: TenantId) -> TenantSnapshot | None:
@@ -436,11 +438,14 @@ class FakeFleet:
         self.woken.append((tenant_id, chat_key))
 
     async def changed(self, tenant_id: TenantId, timeout_s: float) -> TenantSnapshot | None:
+        self.waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
                 await self._news.wait()
         except TimeoutError:
             pass
+        finally:
+            self.waiting -= 1
         return self.seen.get(tenant_id)
 
     async def health(self) -> Mapping[str, object]:

@@ -76,9 +76,11 @@ async def settle(turns: int = SETTLE_TURNS) -> None:
         await asyncio.sleep(0)
 
 
-async def until(condition: Callable[[], object], *, within_s: float = PATIENCE_S) -> Any:
-    """What the condition gives as soon as that is true; a coroutine is awaited. AssertionError with
-    what it gave last if it does not come true in time."""
+async def until(
+    condition: Callable[[], object], what: str = "the condition", *, within_s: float = PATIENCE_S
+) -> Any:
+    """What the condition gives as soon as that is true; a coroutine is awaited. AssertionError that
+    names ``what`` did not come, and what was given last, if it is not in time."""
     deadline = time.monotonic() + within_s
     while True:
         found: Any = condition()
@@ -88,5 +90,5 @@ async def until(condition: Callable[[], object], *, within_s: float = PATIENCE_S
         if found:
             return found
         if time.monotonic() >= deadline:
-            raise AssertionError(f"the condition did not come true in time: {found!r}")
+            raise AssertionError(f"not within {within_s:g} s: {what}; last: {found!r}")
         await asyncio.sleep(0.01 if awaited else 0.001)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from flowhq import masterkey
 from flowhq.admin.cookies import digest
 from flowhq.admin.identities import parse_token
@@ -24,6 +26,9 @@ from flowhq.model import TenantId
 from flowhq.password import verify_password
 from tests.pg import run_apart
 from tests.vaults import MASTER_TEXT
+
+# Several programs one after the other, some with a new database, on a busy machine.
+pytestmark = pytest.mark.timeout(300)
 
 
 def daemon(

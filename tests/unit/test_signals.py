@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowhq.signals import SystemdNotifier, catch_signals
+from tests.fakes.clock import PATIENCE_S
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
 async def test_the_first_signal_asks_to_stop_and_the_second_to_hurry(
     number: signal.Signals,
 ) -> None:
-    async with catch_signals() as signals, asyncio.timeout(5):
+    async with catch_signals() as signals, asyncio.timeout(PATIENCE_S):
         os.kill(os.getpid(), number)
         await signals.stop.wait()
         assert not signals.hurry.is_set()
@@ -34,7 +35,7 @@ async def test_the_first_signal_asks_to_stop_and_the_second_to_hurry(
 
 
 async def test_hangup_asks_to_reload_and_stops_nothing() -> None:
-    async with catch_signals() as signals, asyncio.timeout(5):
+    async with catch_signals() as signals, asyncio.timeout(PATIENCE_S):
         os.kill(os.getpid(), signal.SIGHUP)
         await signals.reload.wait()
         assert not signals.stop.is_set()

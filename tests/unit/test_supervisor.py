@@ -32,7 +32,7 @@ from flowhq.model import (
     WorkerStatus,
 )
 from flowhq.supervisor import ROUND_MAX_S, Supervisor
-from tests.fakes.clock import FakeClock, settle, until
+from tests.fakes.clock import PATIENCE_S, FakeClock, settle, until
 from tests.fakes.desk import FakeDesk, FakeRunner, tenant
 
 ONE, TWO, THREE = tenant(1), tenant(2), tenant(3)
@@ -1061,7 +1061,7 @@ async def test_hurry_gives_up_the_draining_and_still_closes(bench: Bench) -> Non
     bench.supervisor.hurry()
     bench.supervisor.hurry()
     await until(lambda: bench.desk.runner(ONE).closed and bench.desk.runner(TWO).closed)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         await closing
 
 

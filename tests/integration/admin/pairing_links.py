@@ -48,7 +48,7 @@ class Pairing:
     async def show(self, code: str) -> None:
         """A code comes on show."""
         await self.become(SessionState.QR_READY, Reason.SCAN_QR)
-        soon = datetime.now(UTC) + timedelta(seconds=60)
+        soon = datetime.now(UTC) + timedelta(minutes=10)
         async with self.database.tenant(self.tenant_id) as tx:
             await save_qr(tx, self.tenant_id, code, png_data_url(code), soon)
 

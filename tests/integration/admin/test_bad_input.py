@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.admin import FakeFleet, FakeStore
+from tests.fakes.clock import PATIENCE_S
 from tests.integration.admin.conftest import Api
 
 GOOD = {"name": "Mama Asha", "phone_number": "+255712345678"}
@@ -308,7 +309,7 @@ async def test_a_request_that_is_no_http_gets_400_and_is_logged_without_its_byte
     port = int(api.base.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /?password=hunter22 x HTTP/9.9\r\nhost: x\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         status = await reader.readline()
     writer.close()
     await writer.wait_closed()

@@ -16,6 +16,7 @@ from flowhq.db.pool import Database
 from flowhq.errors import MisconfiguredError, StoreUnavailableError
 from flowhq.model import TenantId, TenantSnapshot
 from tests.fakes.admin import FakeFleet
+from tests.fakes.clock import PATIENCE_S, until
 from tests.integration.admin.conftest import Api
 from tests.pg import execute
 
@@ -38,17 +39,18 @@ async def begin(api: Api, **body: Any) -> dict[str, Any]:
     return dict(answer.body)
 
 
-async def until(api: Api, run: dict[str, Any], is_it: Callable[[dict[str, Any]], bool]) -> Any:
-    async with asyncio.timeout(20):
-        while True:
-            seen = (await api.call("GET", f"/admin/bulk/{run['id']}")).body
-            if is_it(seen):
-                return seen
-            await asyncio.sleep(0.02)
+async def becomes(api: Api, run: dict[str, Any], is_it: Callable[[dict[str, Any]], bool]) -> Any:
+    """The run as the API tells it, as soon as it is so."""
+
+    async def look() -> Any:
+        seen = (await api.call("GET", f"/admin/bulk/{run['id']}")).body
+        return seen if is_it(seen) else None
+
+    return await until(look)
 
 
 async def ended(api: Api, run: dict[str, Any]) -> Any:
-    return await until(api, run, lambda seen: bool(seen["state"] == "ended"))
+    return await becomes(api, run, lambda seen: bool(seen["state"] == "ended"))
 
 
 def outcomes(run: dict[str, Any]) -> dict[str, str]:
@@ -109,7 +111,7 @@ class MixedFleet(FakeFleet):
         self.at_once += 1
         self.most = max(self.most, self.at_once)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await self.go.wait()
             await asyncio.sleep(0)
             if tenant_id in self.errors:
@@ -146,7 +148,7 @@ class TestWithAFleetThatFails:
         ids = await create_some(api, AT_ONCE + 4)
         fleet.go.clear()
         run = await begin(api, verb="restart", tenants=ids)
-        seen = await until(api, run, lambda seen: bool(seen["outcomes"].get("running") == AT_ONCE))
+        seen = await becomes(api, run, lambda now: bool(now["outcomes"].get("running") == AT_ONCE))
         assert seen["outcomes"] == {"running": AT_ONCE, "waiting": 4}
         fleet.go.set()
         assert (await ended(api, run))["outcomes"] == {"done": len(ids)}
@@ -170,10 +172,10 @@ class TestWithAFleetThatFails:
         ids = await create_some(api, AT_ONCE + 2)
         fleet.go.clear()
         run = await begin(api, verb="restart", tenants=ids)
-        await until(api, run, lambda seen: bool(seen["outcomes"].get("running") == AT_ONCE))
+        await becomes(api, run, lambda seen: bool(seen["outcomes"].get("running") == AT_ONCE))
         server.tell_stopping()
         fleet.go.set()
-        await until(api, run, lambda seen: bool(seen["state"] == "interrupted"))
+        await becomes(api, run, lambda seen: bool(seen["state"] == "interrupted"))
         seen = (await api.call("GET", f"/admin/bulk/{run['id']}")).body
         assert seen["outcomes"] == {"done": AT_ONCE, "not_started": 2}
         assert seen["ended_at"] is None

@@ -12,7 +12,7 @@ from flowhq.db.days import Day
 from flowhq.db.sweeps import Keeping, SweepRun, SweepState
 from flowhq.errors import MisconfiguredError, StoreUnavailableError
 from tests.fakes.admin import FakeStore
-from tests.integration.admin.conftest import Api
+from tests.integration.admin.conftest import Api, QuickClock
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
@@ -61,10 +61,10 @@ async def test_closing_twice_is_harmless(server: AdminServer) -> None:
 
 
 async def test_details_have_the_disks_and_nothing_to_warn_of(
-    deps_folders: dict[str, Path], api: Api, store: FakeStore, tmp_path: Path
+    deps_folders: dict[str, Path], api: Api, store: FakeStore, tmp_path: Path, noon: datetime
 ) -> None:
     deps_folders["[web] profiles_dir"] = tmp_path / "not" / "there" / "yet"
-    store.keeping = Keeping(SweepState(), None, days_ahead(14))
+    store.keeping = Keeping(SweepState(), None, days_ahead(noon, 14))
     details = (await api.call("GET", "/health/details")).body
     [disk] = details["disks"]
     assert disk["setting"] == "[web] profiles_dir"
@@ -82,11 +82,12 @@ async def test_a_disk_that_is_nearly_full_is_warned_of(
     assert "The disk of [logging] directory is nearly full." in details["warnings"]
 
 
-async def test_what_went_wrong_with_old_things_is_warned_of(api: Api, store: FakeStore) -> None:
-    now = datetime.now(UTC)
-    failed = SweepRun(now, now, "failed", "The disk is full.", {"texts": 3})
+async def test_what_went_wrong_with_old_things_is_warned_of(
+    api: Api, store: FakeStore, noon: datetime
+) -> None:
+    failed = SweepRun(noon, noon, "failed", "The disk is full.", {"texts": 3})
     store.keeping = Keeping(
-        SweepState(held_since=now, held_why="The clock jumped."), failed, days_ahead(2)
+        SweepState(held_since=noon, held_why="The clock jumped."), failed, days_ahead(noon, 2)
     )
     details = (await api.call("GET", "/health/details")).body
     assert details["warnings"] == [
@@ -97,9 +98,16 @@ async def test_what_went_wrong_with_old_things_is_warned_of(api: Api, store: Fak
     assert details["sweep"]["figures"] == {"texts": 3}
 
 
-def days_ahead(number: int) -> tuple[Day, ...]:
-    today = datetime.now(UTC).date()
+@pytest.fixture
+def noon(clock: QuickClock, monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """It is noon, and stays so: no day ends between what a test stores and what it is told."""
+    noon = datetime.now(UTC).replace(hour=12)
+    monkeypatch.setattr(clock, "now", lambda: noon)
+    return noon
+
+
+def days_ahead(now: datetime, number: int) -> tuple[Day, ...]:
     return tuple(
-        Day(f"message_logs_{n}", today + timedelta(days=n), True, 0, 8192)
+        Day(f"message_logs_{n}", now.date() + timedelta(days=n), True, 0, 8192)
         for n in range(number + 1)
     )

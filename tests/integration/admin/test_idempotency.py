@@ -11,6 +11,7 @@ from flowhq.db.pool import Database
 from flowhq.errors import StoreUnavailableError
 from flowhq.model import TenantId, TenantSnapshot
 from tests.fakes.admin import FakeFleet
+from tests.fakes.clock import PATIENCE_S
 from tests.integration.admin.conftest import TOKEN, Answer, Api
 from tests.pg import execute, fetchval
 
@@ -91,7 +92,7 @@ class SlowFleet(FakeFleet):
 
     async def restart(self, tenant_id: TenantId) -> TenantSnapshot:
         self.asked.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await self.may.wait()
         return await super().restart(tenant_id)
 

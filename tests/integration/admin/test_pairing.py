@@ -12,12 +12,13 @@ from flowhq.admin.server import AdminServer
 from flowhq.db.sessions import SessionRow
 from flowhq.model import SessionState, TenantId
 from tests.fakes.admin import FakeFleet, FakeStore, session_row
+from tests.fakes.clock import PATIENCE_S, until
 from tests.integration.admin.conftest import Api
 
 CODE = "2@abc,def,ghi,jkl,0"
 
 
-def shown(expires_in_s: float = 20) -> SessionRow:
+def shown(expires_in_s: float = 600) -> SessionRow:
     expires_at = datetime.now(UTC) + timedelta(seconds=expires_in_s)
     return session_row(SessionState.QR_READY, CODE, expires_at)
 
@@ -93,31 +94,31 @@ async def test_a_change_ends_the_waiting_at_once(
     monkeypatch.setattr(pairing, "LOOK_AGAIN_S", 60)
     tenant_id, path = await _started(api)
     waiting = asyncio.create_task(api.call("GET", path + "?wait=60"))
-    done, _ = await asyncio.wait([waiting], timeout=0.2)
-    assert not done
+    await until(lambda: fleet.waiting)
+    assert not waiting.done()
     store.sessions[tenant_id] = (
         shown() if state is SessionState.QR_READY else session_row(SessionState.CONNECTED)
     )
     fleet.observe(fleet.seen[tenant_id])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         answer = await waiting
     assert answer.body["state"] == state
 
 
 async def test_a_code_that_comes_without_a_new_state_is_found_too(
-    api: Api, store: FakeStore
+    api: Api, store: FakeStore, fleet: FakeFleet
 ) -> None:
     tenant_id, path = await _started(api)
-    waiting = asyncio.create_task(api.call("GET", path + "?wait=30&format=raw"))
-    await asyncio.wait([waiting], timeout=0.2)
+    waiting = asyncio.create_task(api.call("GET", path + "?wait=60&format=raw"))
+    await until(lambda: fleet.waiting)
     store.sessions[tenant_id] = shown()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await waiting).raw.decode() == CODE
 
 
 async def test_waiting_in_vain_ends_in_time(api: Api) -> None:
     _, path = await _started(api)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         answer = await api.call("GET", path + "?wait=0.3")
     assert (answer.status, answer.body["qr"]) == (200, None)
 
@@ -126,18 +127,20 @@ async def test_deleting_a_tenant_ends_the_waiting(
     api: Api, store: FakeStore, fleet: FakeFleet
 ) -> None:
     tenant_id, path = await _started(api)
-    waiting = asyncio.create_task(api.call("GET", path + "?wait=30"))
-    await asyncio.wait([waiting], timeout=0.2)
+    waiting = asyncio.create_task(api.call("GET", path + "?wait=60"))
+    await until(lambda: fleet.waiting)
     await api.call("DELETE", f"/admin/tenants/{tenant_id}")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await waiting).status == 404
 
 
-async def test_closing_the_server_answers_those_who_wait(api: Api, server: AdminServer) -> None:
+async def test_closing_the_server_answers_those_who_wait(
+    api: Api, server: AdminServer, fleet: FakeFleet
+) -> None:
     _, path = await _started(api)
     waiting = asyncio.create_task(api.call("GET", path + "?wait=60"))
-    await asyncio.wait([waiting], timeout=0.2)
-    async with asyncio.timeout(20):
+    await until(lambda: fleet.waiting)
+    async with asyncio.timeout(PATIENCE_S):
         await server.close()
         answer = await waiting
     assert (answer.status, answer.body["qr"]) == (200, None)

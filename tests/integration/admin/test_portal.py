@@ -304,7 +304,7 @@ async def test_from_request_to_active(
     fleet.observe(scanning)
     key = (await load_installation(postgres_url)).tenant_key(scanning.tenant_id)
     ledger = PostgresLedger(database, scanning.tenant_id, key)
-    soon = datetime.now(UTC) + timedelta(seconds=20)
+    soon = datetime.now(UTC) + timedelta(minutes=10)
     await ledger.save_qr(text="2@abc", data_url=png_data_url("2@abc"), expires_at=soon)
     code = await web.call("GET", "/tenant/current/qr?wait=5")
     assert (code.body["state"], code.body["qr"]) == ("QR_READY", png_data_url("2@abc"))

@@ -10,15 +10,17 @@ from flowhq.db.days import Day
 from flowhq.db.pool import Database
 from flowhq.db.sweeps import Keeping, SweepRun, SweepState
 from tests.fakes.admin import FakeStore
-from tests.integration.admin.conftest import Api
+from tests.integration.admin.conftest import Api, QuickClock
 
 NONE_OF_ITS_OWN = {"text_days": None, "metadata_days": None, "payload_days": None}
 
 
 async def test_the_last_sweep_the_next_one_and_the_sizes_are_told(
-    api: Api, store: FakeStore
+    api: Api, store: FakeStore, clock: QuickClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = datetime.now(UTC)
+    # Noon, so that no day ends meanwhile.
+    now = datetime.now(UTC).replace(hour=12)
+    monkeypatch.setattr(clock, "now", lambda: now)
     today = now.date()
     store.keeping = Keeping(
         SweepState(next_at=now + timedelta(hours=3)),
@@ -97,8 +99,15 @@ class TestOnPostgres:
         ended = await api.call("PATCH", path, json={"retention": {"metadata_days": None}})
         assert ended.body["config"]["retention"] == NONE_OF_ITS_OWN
 
-    async def test_a_new_installation_has_its_days_and_no_sweep_yet(self, api: Api) -> None:
+    async def test_a_new_installation_has_its_days_and_no_sweep_yet(
+        self, api: Api, clock: QuickClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        days = (await api.call("GET", "/admin/retention")).body["days"]
+        # As on the day on which it was made, whatever day it is by now.
+        made_at = datetime.fromisoformat(f"{days['first']}T12:00:00+00:00")
+        monkeypatch.setattr(clock, "now", lambda: made_at)
         told = (await api.call("GET", "/admin/retention")).body
         assert (told["state"], told["last"], told["next_at"]) == ("ok", None, None)
         assert (told["days"]["count"], told["days"]["ahead"]) == (15, 14)
+        assert datetime.now(UTC) - made_at < timedelta(days=2)
         assert told["sizes"]["message_logs"] > 0

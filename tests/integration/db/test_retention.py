@@ -358,11 +358,12 @@ async def test_a_folder_that_cannot_be_written_keeps_the_day(ledger: Ledger) -> 
 async def test_a_ledger_that_somebody_holds_is_left_for_the_next_time(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(days, "LOCK_TIMEOUT_MS", 50)
     async with owner_connection(ledger.url) as other, other.transaction():
         await other.execute("LOCK TABLE message_logs IN ACCESS SHARE MODE")
-        with pytest.raises(FlowHQError):
-            await ledger.drop()
+        with monkeypatch.context() as patch:
+            patch.setattr(days, "LOCK_TIMEOUT_MS", 50)
+            with pytest.raises(FlowHQError):
+                await ledger.drop()
     assert await messages(ledger.shop) == 7
     assert (await ledger.drop()).archived == 5
 
@@ -405,7 +406,8 @@ async def test_the_longest_days_of_any_tenant_keep_a_day(ledger: Ledger, other_s
 
 
 async def test_a_sweep_that_is_not_due_does_nothing(ledger: Ledger) -> None:
-    await set_state(ledger, seen_at=NOW, next_at=NOW + timedelta(hours=1))
+    now = datetime.now(UTC)
+    await set_state(ledger, seen_at=now, next_at=now + timedelta(hours=1))
     await sweeper(ledger).look()
     assert (await sweeps.fetch_keeping(ledger.shop.database)).last is None
     assert await ledger.is_there()
@@ -436,7 +438,7 @@ async def test_a_sweep_that_fails_says_why_and_is_tried_again_soon(ledger: Ledge
     assert (keeping.last.outcome, keeping.last.figures["texts"]) == ("failed", 5)
     assert "The archive cannot be written: File exists." in keeping.last.detail
     assert keeping.state.next_at is not None
-    assert keeping.state.next_at < NOW + timedelta(hours=2)
+    assert keeping.state.next_at < datetime.now(UTC) + timedelta(hours=2)
     ledger.folder.unlink()
     await sweeper(ledger).sweep(NOW)
     assert not await ledger.is_there()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from tests.fakes.clock import until
+
 Respond = Callable[[str, bytes], bytes]
 
 
@@ -24,6 +26,14 @@ class Trap:
     connections: int = 0
     heads: list[str] = field(default_factory=list)
     respond: Respond = plain
+
+    async def unvisited(self) -> bool:
+        """Whether nobody connected up to now: whoever did is accepted before this very call."""
+        _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(b"GET /own HTTP/1.1\r\n\r\n")
+        await until(lambda: any(head.startswith("GET /own ") for head in self.heads))
+        writer.close()
+        return self.connections == 1
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

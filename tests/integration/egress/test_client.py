@@ -42,7 +42,7 @@ async def test_no_way_of_writing_an_inside_address_connects(trap: Trap) -> None:
                 url = f"{scheme}://{bracketed(host)}:{trap.port}/"
                 with pytest.raises(EgressError):
                     await client.send(get(url, timeout_s=2))
-    assert trap.connections == 0
+    assert await trap.unvisited()
 
 
 @pytest.mark.parametrize("host", LOOKED_UP)
@@ -50,10 +50,10 @@ async def test_no_look_up_leads_inside(trap: Trap, host: str) -> None:
     async with EgressClient(SHUT, resolver=Liar([host])) as client:
         url = f"http://shop.example:{trap.port}/"
         with pytest.raises(EgressRefusedError, match="public internet"):
-            await client.send(get(url, timeout_s=2))
+            await client.send(get(url))
         with pytest.raises(EgressRefusedError):
             await client.check(url)
-    assert trap.connections == 0
+    assert await trap.unvisited()
 
 
 async def test_a_name_that_leads_elsewhere_the_second_time_is_caught(trap: Trap) -> None:
@@ -64,7 +64,7 @@ async def test_a_name_that_leads_elsewhere_the_second_time_is_caught(trap: Trap)
         with pytest.raises(EgressRefusedError):
             await client.send(get(url))
     assert resolver.asked == 2
-    assert trap.connections == 0
+    assert await trap.unvisited()
 
 
 async def test_of_several_addresses_only_those_outside_are_tried(trap: Trap) -> None:
@@ -184,7 +184,7 @@ async def test_who_never_answers_costs_no_more_than_the_limit(trap: Trap) -> Non
     async with EgressClient(OPEN) as client:
         with pytest.raises(EgressFailedError, match="in time"):
             await client.send(get(f"http://127.0.0.1:{port}/", timeout_s=0.2))
-    assert 0.2 <= time.monotonic() - began < 10
+    assert 0.2 <= time.monotonic() - began < 25
     for writer in opened:
         writer.close()
     server.close()
@@ -200,7 +200,7 @@ async def test_a_header_that_reframes_the_request_is_refused(
     async with EgressClient(OPEN) as client:
         with pytest.raises(EgressRefusedError, match="header"):
             await client.send(Request("GET", f"http://127.0.0.1:{trap.port}/", headers))
-    assert trap.connections == 0
+    assert await trap.unvisited()
 
 
 async def test_nobody_listening_is_a_failure_and_names_no_address() -> None:
@@ -214,4 +214,4 @@ async def test_plain_http_is_refused_unless_it_is_allowed(trap: Trap) -> None:
     async with EgressClient(EgressSettings(allow_networks=("127.0.0.0/8",))) as client:
         with pytest.raises(EgressRefusedError, match="https"):
             await client.send(get(f"http://127.0.0.1:{trap.port}/"))
-    assert trap.connections == 0
+    assert await trap.unvisited()

@@ -28,7 +28,7 @@ from flowhq.model import (
     TenantId,
 )
 from tests.fakes.channel import CUSTOMER, FakeChannel
-from tests.fakes.clock import until
+from tests.fakes.clock import PATIENCE_S, until
 from tests.fakes.guards import guards
 from tests.fakes.responder import FakeResponder
 from tests.pg import database, pg_home, pg_server, postgres_url
@@ -38,7 +38,6 @@ __all__ = ["database", "pg_home", "pg_server", "postgres_url"]
 PHONE = "+255700000001"
 # Nothing is held up; a test changes what it is about.
 QUICK = LimitSettings(pace_ms=0)
-WITHIN_S = 20.0
 
 
 class Echo(FakeResponder):
@@ -152,7 +151,7 @@ class Pipeline:
 
     async def eventually(self, look: Callable[[], Any], good: Callable[[Any], bool] = bool) -> Any:
         """What ``look`` gives as soon as it is ``good``."""
-        deadline = asyncio.get_running_loop().time() + WITHIN_S
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             found = await look()
             if good(found):

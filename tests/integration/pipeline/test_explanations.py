@@ -138,7 +138,7 @@ async def test_each_reason_for_silence_is_told(pipeline: Pipeline) -> None:
         budget=ReplyBudget(tenant_replies=100, contact_replies=1, contact_period_s=600),
         own_numbers=OwnNumbers({pipeline.tenant_id: ["255700000003"]}),
     )
-    pipeline.settings = LimitSettings(pace_ms=0, answer_max_age_s=60, catchup_max_age_s=60)
+    pipeline.settings = LimitSettings(pace_ms=0, answer_max_age_s=1800, catchup_max_age_s=1800)
     backlog = pipeline.receive("first", ago_s=30, live=False)
     newest = pipeline.receive("second", ago_s=20, live=False)
     too_old = pipeline.receive("long ago", chat=OTHER, ago_s=3600, live=False)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-LIMIT_S = 5.0
+from tests.fakes.clock import PATIENCE_S
 
 Frame = dict[str, Any]
 
@@ -46,6 +46,7 @@ class FakePage:
         self.device: str | None = None
         self.key = make_key()
         self.ref = ""
+        self.answers_pings = True
         self._ws: aiohttp.ClientWebSocketResponse | None = None
 
     @property
@@ -70,7 +71,7 @@ class FakePage:
 
     async def hear(self) -> Frame:
         """The next frame that is not a ping; SocketClosed when there is none any more."""
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 message = await self.ws.receive()
                 if message.type is not aiohttp.WSMsgType.TEXT:
@@ -78,6 +79,8 @@ class FakePage:
                 frame: Frame = orjson.loads(message.data)
                 if frame["k"] != "ping":
                     return frame
+                if self.answers_pings:
+                    await self.say("pong")
 
     async def expect(self, kind: str) -> Frame:
         frame = await self.hear()

@@ -9,6 +9,7 @@ import pytest
 
 from flowhq.simulator import control
 from flowhq.simulator.settings import Settings
+from tests.fakes.clock import PATIENCE_S
 from tests.integration.simulator.conftest import Bench
 
 ROOT = Path(__file__).parents[3]
@@ -55,7 +56,7 @@ async def test_the_curl_examples_work_when_pasted(bench: Bench, block: int) -> N
         await page.expect("offline_done")
         assert (await page.receive())["msg"]["body"] == "Habari"
         await page.send("255711111111@c.us", "Karibu")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S * 2):
         out, _ = await shell.communicate()
     assert shell.returncode == 0
     answers = [orjson.loads(line) for line in out.splitlines()]

@@ -1,10 +1,13 @@
 """Lost networks, second windows, removed devices, resets, silence."""
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import pytest
 
+from flowhq.simulator.ring import Entry, RingLog
+from tests.fakes.clock import until
 from tests.integration.simulator.conftest import Bench
 from tests.integration.simulator.fake_page import SocketClosed
 
@@ -15,7 +18,7 @@ ASHA = "255711111111"
 async def test_a_drop_closes_all_sockets_and_refuses_new_ones(bench: Bench) -> None:
     page, unlinked = await bench.linked(), bench.page()
     await unlinked.show_code()
-    assert (await bench.control("drop", seconds=60))["closed"] == 2
+    assert (await bench.control("drop", seconds=600))["closed"] == 2
     assert await page.closed() == 4503
     assert await unlinked.closed() == 4503
     assert (await bench.control("state"))["refs"] == []
@@ -31,19 +34,20 @@ async def test_a_drop_ends_by_itself(bench: Bench) -> None:
     page = await bench.linked()
     await bench.control("drop", seconds=0.2)
     await page.closed()
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                await page.log_in()
-            except SocketClosed:
-                await asyncio.sleep(0.05)
-                continue
-            break
+
+    async def logged_in() -> bool:
+        try:
+            await page.log_in()
+        except SocketClosed:
+            return False
+        return True
+
+    await until(logged_in)
 
 
 async def test_a_hard_drop_gives_no_closing_handshake(bench: Bench) -> None:
     page = await bench.linked()
-    await bench.control("drop", seconds=60, hard=True)
+    await bench.control("drop", seconds=600, hard=True)
     assert await page.closed() == 1006
     with pytest.raises(aiohttp.ClientError):
         await page.open()
@@ -53,7 +57,7 @@ async def test_a_hard_drop_gives_no_closing_handshake(bench: Bench) -> None:
 
 async def test_one_account_alone_can_lose_its_network(bench: Bench) -> None:
     page, other = await bench.linked(), await bench.linked("255700000002")
-    assert (await bench.control("drop", seconds=60, phone=PHONE))["closed"] == 1
+    assert (await bench.control("drop", seconds=600, phone=PHONE))["closed"] == 1
     assert await page.closed() == 4503
     with pytest.raises(SocketClosed) as refused:
         await page.log_in()
@@ -133,7 +137,17 @@ async def test_the_page_can_unlink_itself(bench: Bench) -> None:
     assert (await bench.control("state"))["devices"] == []
 
 
-async def test_reset_forgets_everything_and_ends_long_polls(bench: Bench) -> None:
+async def test_reset_forgets_everything_and_ends_long_polls(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[RingLog] = []
+    wait_since = RingLog.wait_since
+
+    async def noted(log: RingLog, *args: Any) -> list[Entry]:
+        waiting.append(log)
+        return await wait_since(log, *args)
+
+    monkeypatch.setattr(RingLog, "wait_since", noted)
     page = await bench.linked()
     await bench.control("config", qr_ttl=99)
     await bench.control("clock", advance_s=1000)
@@ -141,7 +155,7 @@ async def test_reset_forgets_everything_and_ends_long_polls(bench: Bench) -> Non
         asyncio.create_task(bench.control("outbox", phone=PHONE, wait=60)),
         asyncio.create_task(bench.control("events", after=10_000, wait=60)),
     ]
-    await asyncio.sleep(0.05)
+    await until(lambda: len(waiting) == 2)
     await bench.control("reset")
     assert (await polls[0])["messages"] == []
     assert (await polls[1])["events"] == []
@@ -154,16 +168,17 @@ async def test_reset_forgets_everything_and_ends_long_polls(bench: Bench) -> Non
 
 
 async def test_a_page_that_answers_no_ping_is_cut_off(bench: Bench) -> None:
-    await bench.control("config", ping_s=0.05)
+    await bench.control("config", ping_s=0.2)
     page = await bench.linked()
+    page.answers_pings = False
     assert await page.closed() == 4400
     assert (await bench.control("state"))["devices"][0]["online"] is False
 
 
 async def test_a_page_that_answers_pings_stays(bench: Bench) -> None:
-    await bench.control("config", ping_s=0.05)
+    await bench.control("config", ping_s=0.2)
     page = await bench.linked()
-    for _ in range(10):
+    for _ in range(6):
         message = await page.ws.receive()
         assert message.json() == {"k": "ping"}
         await page.say("pong")

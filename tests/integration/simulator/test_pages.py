@@ -99,7 +99,7 @@ async def test_the_phone_page_allows_only_its_own_files(bench: Bench) -> None:
 
 async def test_the_certificate_is_made_for_whatsapp(bench: Bench) -> None:
     host, _, port = bench.tls_url.removeprefix("https://").partition(":")
-    pem = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)), timeout=5)
+    pem = await asyncio.to_thread(ssl.get_server_certificate, (host, int(port)), timeout=30)
     certificate = x509.load_pem_x509_certificate(pem.encode())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert "web.whatsapp.com" in names.get_values_for_type(x509.DNSName)

@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 import pytest
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 @contextlib.asynccontextmanager

@@ -259,7 +259,7 @@ async def test_read_marks_typing_and_presence_are_noted(bench: Bench) -> None:
     await page.say("subscribe", chat="1888@lid")
     await page.say("chatstate", chat="1888@lid", state="composing")
     await page.say("seen", chat="1888@lid", ids=[answer["id"]])
-    reads = (await bench.control("reads", phone=PHONE, after=0, wait=5))["reads"]
+    reads = (await bench.control("reads", phone=PHONE, after=0, wait=25))["reads"]
     assert [(r["chat"], r["phone"], r["ids"]) for r in reads] == [
         ("1888@lid", ASHA, [answer["id"]])
     ]
@@ -312,5 +312,5 @@ async def test_accounts_never_see_each_others_traffic(bench: Bench) -> None:
         assert texts == sorted(texts, key=lambda text: int(text.rpartition("-")[2]))
         await page.send(ASHA_JID, phone)
     for phone in phones:
-        answer = await bench.control("outbox", phone=phone, wait=5)
+        answer = await bench.control("outbox", phone=phone, wait=25)
         assert [m["text"] for m in answer["messages"]] == [phone]

@@ -15,18 +15,20 @@ from flowhq.config import EgressSettings
 from flowhq.db import events
 from flowhq.db.installation import load_installation
 from flowhq.db.pool import Database
-from flowhq.egress.client import EgressClient
+from flowhq.egress.client import Answer, EgressClient, Request
 from flowhq.model import Ack, InboxKey, InboxState
 from flowhq.webhooks.desk import WebhookDesk
 from flowhq.webhooks.dispatcher import Dispatcher
 from flowhq.webhooks.feed import Feed
-from tests.fakes.clock import PATIENCE_S, FakeClock
+from tests.fakes.clock import PATIENCE_S, FakeClock, until
 from tests.integration.db.conftest import Shop, open_shop
 from tests.integration.db.messages import message, say
-from tests.pg import database, free_port, pg_home, pg_server, postgres_url
+from tests.pg import database, pg_home, pg_server, postgres_url
+from tests.ports import free_port
 
 __all__ = ["database", "pg_home", "pg_server", "postgres_url"]
 
+PENDING = "SELECT count(*) FROM ops_deliveries WHERE state = 'pending' AND enabled"
 LOOPBACK = EgressSettings(allow_http=True, allow_networks=("127.0.0.0/8",))
 
 
@@ -80,12 +82,27 @@ class Receiver:
 
 
 @dataclass
+class Wire:
+    """The way out, which knows whether a request is under way."""
+
+    client: EgressClient
+    under_way: int = 0
+
+    async def send(self, request: Request) -> Answer:
+        self.under_way += 1
+        try:
+            return await self.client.send(request)
+        finally:
+            self.under_way -= 1
+
+
+@dataclass
 class Office:
     """All parts that tell events outward, on one database and one clock."""
 
     database: Database
     clock: FakeClock
-    client: EgressClient
+    wire: Wire
     dispatcher: Dispatcher
     feed: Feed
     desk: WebhookDesk
@@ -95,12 +112,23 @@ class Office:
         while await self.feed.step():
             pass
 
+    async def settled(self) -> None:
+        """Nothing is under way any more: what arrived is stored as such."""
+
+        async def idle() -> bool:
+            async with self.database.ops() as tx:
+                return not await tx.fetchval(PENDING)
+
+        await until(idle)
+
     async def until(self, condition: Callable[[], object], *, step_s: float = 1.0) -> None:
-        """Let time pass in steps until the condition holds."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Let time pass in steps until the condition holds; none passes during a request, however
+        long a busy machine takes over it."""
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true in time"
-            await self.clock.advance(step_s)
+            if not self.wire.under_way:
+                await self.clock.advance(step_s)
             await asyncio.sleep(0.002)
 
 
@@ -118,10 +146,11 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 def open_office(database: Database, clock: FakeClock, client: EgressClient) -> Office:
-    dispatcher = Dispatcher(database, client, clock, at_once=32)
+    wire = Wire(client)
+    dispatcher = Dispatcher(database, wire, clock, at_once=32)
     feed = Feed(database, clock, keep_days=7, streams_max=3, queued=dispatcher.queued)
     desk = WebhookDesk(database, client, dispatcher, clock)
-    return Office(database, clock, client, dispatcher, feed, desk)
+    return Office(database, clock, wire, dispatcher, feed, desk)
 
 
 @pytest.fixture

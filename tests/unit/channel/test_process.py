@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from flowhq.channel.web import process
+from tests.fakes.clock import PATIENCE_S
 
 # A leader, a child in its session, and a grandchild that left it: as Chromium's zygotes may.
-TREE = "sleep 60 & setsid sleep 60 & sleep 60 & echo up; wait"
+TREE = "sleep 600 & setsid sleep 600 & sleep 600 & echo up; wait"
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ async def leader() -> AsyncIterator[Process]:
     assert started.stdout is not None
     await started.stdout.readline()
     # The one that leaves the session does so after it was started.
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len([one for one in seen(started.pid) if one.session == started.pid]) != 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     tree = seen(started.pid)

@@ -7,6 +7,7 @@ import pytest
 from flowhq.simulator.clock import SimClock
 from flowhq.simulator.events import EventLog
 from flowhq.simulator.ring import RingLog
+from tests.fakes.clock import PATIENCE_S
 
 
 def test_the_clock_is_its_source_plus_the_offset() -> None:
@@ -24,12 +25,12 @@ async def test_a_sleeper_wakes_when_the_clock_is_moved_past_its_deadline() -> No
     await asyncio.sleep(0)
     assert not sleeper.done()
     clock.set_offset(1000.0)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE_S):
         await sleeper
 
 
 async def test_a_deadline_that_has_passed_is_no_wait() -> None:
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         await SimClock(lambda: 10.0).sleep_until(5.0)
 
 
@@ -59,7 +60,7 @@ async def test_a_wait_ends_with_the_first_entry_a_close_or_its_time() -> None:
     waiting = asyncio.create_task(log.wait_since(0, 60))
     await asyncio.sleep(0)
     log.append({"n": 1})
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE_S):
         assert [e["n"] for e in await waiting] == [1]
         assert await log.wait_since(1, 0.01) == []
         closing = asyncio.create_task(log.wait_since(1, 60))

@@ -1,7 +1,6 @@
 """Two shops with a row behind every address, and everybody who could ask for them, for tests that
 go through the whole table of routes (with the fixtures of conftest.py)."""
 
-import asyncio
 import re
 import secrets
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from flowhq.db.pool import Database
 from flowhq.db.users import NewUser
 from flowhq.model import InboundMessage, InboxState, Jid, MessageId, MessageKind, Source, TenantId
 from flowhq.webhooks.feed import Feed
+from tests.fakes.clock import until
 from tests.integration.admin.conftest import PASSWORD, Api
 
 SCOPE = re.compile(r"Needs the scope `([a-z:]+)`")
@@ -268,11 +268,12 @@ class WorldMaker:
 
     async def _ended(self, run: str) -> None:
         """Waits until the run has touched whom it touches."""
-        async with asyncio.timeout(20):
-            while True:
-                if (await self._api.call("GET", f"/admin/bulk/{run}")).body["state"] == "ended":
-                    return
-                await asyncio.sleep(0.01)
+
+        async def over() -> bool:
+            answer = await self._api.call("GET", f"/admin/bulk/{run}")
+            return bool(answer.body["state"] == "ended")
+
+        await until(over)
 
     # -- who asks -------------------------------------------------------------------------------
 
