@@ -154,7 +154,7 @@ async def _open(
     supervisor = Supervisor(desk, clock, config.supervisor)
     backups = _backups(config, database, installation)
     egress = await stack.enter_async_context(EgressClient(config.egress))
-    outward = _open_outward(config, clock, stack, database, installation, egress)
+    outward = _open_outward(config, clock, stack, database, installation, egress, metrics)
     _chore(stack, _tell_incidents(supervisor, database, clock), "incidents")
     deps = _admin_deps(config, clock, database, supervisor, pulse, metrics, backups, outward)
     deps = replace(deps, egress=egress)
@@ -226,10 +226,11 @@ def _open_outward(
     database: Database,
     installation: Installation,
     client: EgressClient,
+    metrics: Metrics,
 ) -> Outward:
     """What tells events outward: the shared reader, and the deliveries to webhooks."""
     at_once = config.events.deliveries_at_once
-    dispatcher = Dispatcher(database, client, clock, at_once=at_once)
+    dispatcher = Dispatcher(database, client, clock, metrics, at_once=at_once)
     _chore(stack, dispatcher.run(), "webhooks")
     feed = Feed(
         database,

@@ -18,13 +18,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TenantFigures:
-    """One tenant's own series."""
+    """One tenant's own series; ``queues`` are those with something in them."""
 
     connected: bool
     restarts: int
-    inbox_waiting: int = 0
-    outbox_unsettled: int = 0
-    dead: int = 0
+    queues: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,11 @@ class PoolFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is not counted but looked at. ``tenants`` by status, session and worker."""
+    """What is not counted but looked at. ``tenants`` by status, session and worker; ``as_of`` in
+    seconds since 1970, by where the figures come from; ``webhooks`` by what their events wait
+    for."""
 
+    as_of: Mapping[str, float] = field(default_factory=dict)
     database_up: bool = False
     tenants: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -51,4 +52,7 @@ class Figures:
     restarts: int = 0
     incident_tenants: int = 0
     lag_s: Mapping[str, float] = field(default_factory=dict)
+    webhooks: Mapping[str, int] = field(default_factory=dict)
+    webhooks_oldest_s: float = 0.0
+    streams: int = 0
     pool: PoolFigures = PoolFigures()

@@ -1473,6 +1473,8 @@ CREATE INDEX webhook_deliveries_endpoint_id_idx ON webhook_deliveries (endpoint_
 -- serves: the head of a queue (deliveries.PENDING), and which queues there are (deliveries.QUEUES)
 CREATE INDEX webhook_deliveries_pending_idx
     ON webhook_deliveries (endpoint_id, tenant_id, event_seq) WHERE state = 'pending';
+-- serves: how many were given up (figures.LIST_WEBHOOKS)
+CREATE INDEX webhook_deliveries_dead_idx ON webhook_deliveries (queued_at) WHERE state = 'dead';
 
 -- A restored backup tells nothing: app.restoring is set for its transaction.
 CREATE FUNCTION tell_message() RETURNS trigger
@@ -1658,6 +1660,22 @@ FROM webhook_deliveries d
 JOIN webhook_endpoints w ON w.id = d.endpoint_id
 JOIN events e ON e.seq = d.event_seq;
 
+-- How many events wait for webhooks, enabled or not, and how many were given up. Each part reads a
+-- partial index.
+CREATE VIEW ops_webhook_queues AS
+SELECT
+    CASE WHEN w.enabled THEN 'waiting' ELSE 'disabled' END AS state,
+    sum(d.events)::bigint AS events, min(d.oldest_at) AS oldest_at
+FROM (
+    SELECT p.endpoint_id, count(*) AS events, min(p.queued_at) AS oldest_at
+    FROM webhook_deliveries p WHERE p.state = 'pending' GROUP BY p.endpoint_id
+) AS d
+JOIN webhook_endpoints w ON w.id = d.endpoint_id
+GROUP BY w.enabled
+UNION ALL
+SELECT 'dead', count(*), min(x.queued_at)
+FROM webhook_deliveries x WHERE x.state = 'dead' HAVING count(*) > 0;
+
 DO $$
 DECLARE
     v_lend boolean := NOT has_schema_privilege('flowhq_ops', current_schema(), 'CREATE');
@@ -1668,6 +1686,7 @@ BEGIN
     END IF;
     ALTER VIEW ops_feed OWNER TO flowhq_ops;
     ALTER VIEW ops_deliveries OWNER TO flowhq_ops;
+    ALTER VIEW ops_webhook_queues OWNER TO flowhq_ops;
     FOREACH v_function IN ARRAY ARRAY[
         'number_events(integer)', 'replay_events(uuid, timestamptz, integer)',
         'prune_events(timestamptz, integer)'

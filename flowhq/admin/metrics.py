@@ -1,14 +1,15 @@
 """`GET /metrics`: the daemon's figures for Prometheus.
 
-A reading costs two queries, whatever the number of tenants, and what was gathered is used again for
-a few seconds: several scrapers cost no more than one.
+A reading costs three queries, whatever the number of tenants, and what was gathered is used again
+for a few seconds: several scrapers cost no more than one.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
@@ -26,6 +27,8 @@ from flowhq.model import SessionState, TenantId, TenantSnapshot
 KEPT_S = 5.0
 STOCK_LIMIT_S = 2.0
 QUEUES = ("inbox", "outbox", "dead")
+AT_WEBHOOKS = ("waiting", "disabled", "dead")
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class Gathering:
@@ -62,6 +65,8 @@ class Gathering:
         lag = deps.pulse.figures_ms()
         return replace(
             figures,
+            as_of={"daemon": deps.clock.now().timestamp(), **figures.as_of},
+            streams=deps.outward.feed.open,
             database_up=database_up,
             pool=pool,
             incident_tenants=incident["tenants"] if incident else 0,
@@ -79,21 +84,29 @@ def figures_of(stock: Stock, seen: Mapping[TenantId, TenantSnapshot]) -> Figures
         now = seen.get(stored.tenant_id) or stored
         states[str(now.status), str(now.session), str(now.worker)] += 1
         reasons[str(now.reason)] += 1
-        depths = waiting.get(stored.tenant_id, Counter())
         per_tenant[stored.tenant_id] = TenantFigures(
             connected=now.session == SessionState.CONNECTED,
             restarts=now.restarts,
-            inbox_waiting=depths["inbox"],
-            outbox_unsettled=depths["outbox"],
-            dead=depths["dead"],
+            queues=waiting.get(stored.tenant_id, NOTHING),
         )
+    undelivered = {one.state: one for one in stock.webhooks}
     return Figures(
+        as_of={"database": stock.at.timestamp()},
         tenants=states,
         reasons=reasons,
         queues={name: sum(one.get(name, 0) for one in waiting.values()) for name in QUEUES},
-        oldest_s={name: _oldest_s(stock.depths, name, stock.at) for name in QUEUES},
+        oldest_s={
+            name: _age_s((one.oldest_at for one in stock.depths if one.queue == name), stock.at)
+            for name in QUEUES
+        },
         per_tenant=per_tenant,
         restarts=sum(one.restarts for one in per_tenant.values()),
+        webhooks={
+            name: undelivered[name].events if name in undelivered else 0 for name in AT_WEBHOOKS
+        },
+        webhooks_oldest_s=_age_s(
+            (one.oldest_at for one in stock.webhooks if one.state == "waiting"), stock.at
+        ),
     )
 
 
@@ -104,9 +117,9 @@ def _by_tenant(depths: tuple[Depth, ...]) -> dict[TenantId, Counter[str]]:
     return waiting
 
 
-def _oldest_s(depths: tuple[Depth, ...], queue: str, at: datetime) -> float:
-    oldest = min((depth.oldest_at for depth in depths if depth.queue == queue), default=at)
-    return max(0.0, (at - oldest).total_seconds())
+def _age_s(times: Iterable[datetime], at: datetime) -> float:
+    """Of the oldest of them; 0.0 without any."""
+    return max(0.0, (at - min(times, default=at)).total_seconds())
 
 
 GATHERING = web.AppKey("gathering", Gathering)

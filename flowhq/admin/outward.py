@@ -104,6 +104,11 @@ class EventFeed(Protocol):
     """The shared reader of events."""
 
     @property
+    def open(self) -> int:
+        """How many streams are."""
+        ...
+
+    @property
     def full(self) -> bool:
         """As many streams are open as are allowed."""
         ...

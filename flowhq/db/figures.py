@@ -1,4 +1,4 @@
-"""The fleet's stored figures in two readings, however many tenants there are."""
+"""The fleet's stored figures in three readings, however many tenants there are."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +16,7 @@ FROM ops_tenants
 # for one that waits, and would read the whole table. There is an index of those that do.
 NO_WHOLE_TABLES = "SELECT set_config('enable_seqscan', 'off', true)"
 LIST_QUEUES = "SELECT tenant_id, queue, messages, oldest_at FROM ops_queues"
+LIST_WEBHOOKS = "SELECT state, events, oldest_at FROM ops_webhook_queues"
 NOW = "SELECT now()"
 
 
@@ -42,12 +43,22 @@ class Depth:
 
 
 @dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Events at webhooks: ``state`` is waiting, disabled (of an endpoint that is) or dead."""
+
+    state: str
+    events: int
+    oldest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Stock:
     """All tenants, and what of theirs waits, at one moment of the database's clock."""
 
     at: datetime
     tenants: tuple[StoredState, ...]
     depths: tuple[Depth, ...]
+    webhooks: tuple[Undelivered, ...] = ()
 
 
 async def take_stock(database: Database) -> Stock:
@@ -56,6 +67,7 @@ async def take_stock(database: Database) -> Stock:
         states = await tx.fetch(LIST_STATES)
         await tx.execute(NO_WHOLE_TABLES)
         queues = await tx.fetch(LIST_QUEUES)
+        webhooks = await tx.fetch(LIST_WEBHOOKS)
         at: datetime = await tx.fetchval(NOW)
     return Stock(
         at,
@@ -74,4 +86,5 @@ async def take_stock(database: Database) -> Stock:
             Depth(TenantId(row["tenant_id"]), row["queue"], row["messages"], row["oldest_at"])
             for row in queues
         ),
+        tuple(Undelivered(row["state"], row["events"], row["oldest_at"]) for row in webhooks),
     )

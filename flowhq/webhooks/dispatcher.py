@@ -47,6 +47,12 @@ AWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEW
 GONE = "The receiver answered 410 Gone."
 
 
+class DeliveryMeter(Protocol):
+    """Counts attempts by what came of them. Never fails, never waits."""
+
+    def delivered(self, outcome: str) -> None: ...
+
+
 class Sender(Protocol):
     """The guarded way out: EgressClient, or a test's."""
 
@@ -93,6 +99,7 @@ class Dispatcher:
         database: Database,
         sender: Sender,
         clock: Clock,
+        meter: DeliveryMeter,
         *,
         at_once: int,
         dice: random.Random | None = None,
@@ -100,6 +107,7 @@ class Dispatcher:
         self._database = database
         self._sender = sender
         self._clock = clock
+        self._meter = meter
         self._dice = dice or random.Random()  # noqa: S311 - jitter, not a secret
         self._slots = asyncio.Semaphore(at_once)
         self._posts: dict[UUID, _Post] = {}
@@ -219,6 +227,7 @@ class Dispatcher:
                     return
                 outcome = await self._deliver(post, endpoint, due)
                 if outcome.status == HTTPStatus.GONE:
+                    self._meter.delivered("gone")
                     await self._stop(queue, post)
                     return
                 failures = max(failures, due.attempts) + 1 if outcome.error else 0
@@ -279,6 +288,7 @@ class Dispatcher:
         next_at = now + timedelta(seconds=wait_s)
         attempt = Attempt(state, now, next_at, outcome.status, outcome.error)
         await self._stored(partial(deliveries.mark, self._database, queue, due, attempt))
+        self._meter.delivered("failed" if state is DeliveryState.PENDING else state.value)
         return wait_s
 
     async def _stop(self, queue: Queue, post: _Post) -> None:

@@ -143,8 +143,12 @@ class Feed:
         self._streams.discard(stream)
 
     @property
+    def open(self) -> int:
+        return len(self._streams)
+
+    @property
     def full(self) -> bool:
-        return len(self._streams) >= self._streams_max
+        return self.open >= self._streams_max
 
     async def past(
         self, stream: Subscription, after: int

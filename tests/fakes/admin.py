@@ -16,7 +16,7 @@ from flowhq.db.bulk import BulkItem, BulkRun, Outcome
 from flowhq.db.chats import ChatPage, ChatRow, Silence
 from flowhq.db.contacts import Erased, Person
 from flowhq.db.deadletters import DeadPage
-from flowhq.db.figures import Depth, Stock, StoredState
+from flowhq.db.figures import Depth, Stock, StoredState, Undelivered
 from flowhq.db.keys import KeyName, KnownKey, StoredAnswer
 from flowhq.db.logs import LogFilter, LogPage, LogRow
 from flowhq.db.pool import Database
@@ -61,6 +61,7 @@ class FakeStore:
         self.items: dict[tuple[UUID, TenantId], BulkItem] = {}
         self.failure: BaseException | None = None
         self.depths: list[Depth] = []
+        self.undelivered: list[Undelivered] = []
         self.stocks_taken = 0
         self.keeping = Keeping(SweepState(), None, ())
 
@@ -190,7 +191,7 @@ class FakeStore:
             )
             for row in self.tenants.values()
         ]
-        return Stock(datetime.now(UTC), tuple(states), tuple(self.depths))
+        return Stock(datetime.now(UTC), tuple(states), tuple(self.depths), tuple(self.undelivered))
 
     async def fetch_keeping(self) -> Keeping:
         self._fail()

@@ -12,5 +12,11 @@ class Unused:
         raise AssertionError(f"{name} is not for this test")
 
 
+class NoStreams(Unused):
+    """A feed to which nobody listens."""
+
+    open = 0
+
+
 def unused_outward() -> Outward:
-    return Outward(webhooks=Unused(), feed=Unused(), sending=Unused())
+    return Outward(webhooks=Unused(), feed=NoStreams(), sending=Unused())

@@ -22,14 +22,17 @@ def everything() -> str:
     metrics.took("hand_over", 0.02)
     metrics.took("ack", 0.2)
     metrics.swept("texts", 1)
+    metrics.delivered("failed")
     metrics.usage = {TENANT: Usage(1, 2.0, 3)}
     figures = Figures(
         tenants={("ACTIVE", "CONNECTED", "RUNNING"): 1},
         reasons={"CONNECTED": 1},
         queues={"inbox": 1},
         oldest_s={"inbox": 1.0},
-        per_tenant={TENANT: TenantFigures(connected=True, restarts=1, inbox_waiting=1)},
+        per_tenant={TENANT: TenantFigures(connected=True, restarts=1, queues={"inbox": 1})},
         lag_s={"0.5": 0.001},
+        as_of={"daemon": 1.0},
+        webhooks={"waiting": 1},
     )
     return metrics.text(figures).decode()
 

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
 
 from flowhq.figures import Figures, TenantFigures, Usage
 from flowhq.metrics import Metrics
@@ -48,3 +49,28 @@ def test_the_series_of_each_tenant_can_be_left_out_and_the_sums_stay() -> None:
     assert not any("tenant=" in line for line in told)
     assert "flowhq_browsers_memory_bytes 500.0" in told
     assert "flowhq_restarts_total 3.0" in told
+
+
+def test_series_of_tenants_are_whole_families_without_empty_queues() -> None:
+    metrics = Metrics()
+    metrics.usage = {TWO: Usage(123_456_789_012, 0.5, 8)}
+    text = metrics.text(
+        Figures(per_tenant={ONE: TenantFigures(True, 3, {"inbox": 2, "dead": 1})})
+    ).decode()
+    families = {one.name: one for one in text_string_to_metric_families(text)}
+    told = {
+        name: [(sample.labels, sample.value) for sample in families[name].samples]
+        for name in families
+        if name.startswith("flowhq_tenant_")
+    }
+    one, two = {"tenant": str(ONE)}, {"tenant": str(TWO)}
+    assert told == {
+        "flowhq_tenant_connected": [(one, 1.0)],
+        "flowhq_tenant_restarts": [(one, 3.0)],
+        "flowhq_tenant_queue_messages": [
+            ({**one, "queue": "inbox"}, 2.0),
+            ({**one, "queue": "dead"}, 1.0),
+        ],
+        "flowhq_tenant_memory_bytes": [(two, 123_456_789_012.0)],
+        "flowhq_tenant_cpu_seconds": [(two, 0.5)],
+    }

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from flowhq.admin.metrics import KEPT_S
-from flowhq.db.figures import Depth
+from flowhq.db.figures import Depth, Undelivered
 from flowhq.errors import StoreUnavailableError
 from flowhq.model import (
     DesiredState,
@@ -21,13 +21,19 @@ from flowhq.model import (
 from tests.fakes.admin import FakeFleet, FakeStore
 from tests.integration.admin.conftest import Api, QuickClock
 
+AS_OF_DAEMON = 'flowhq_figures_timestamp_seconds{source="daemon"}'
+AS_OF_DATABASE = 'flowhq_figures_timestamp_seconds{source="database"}'
+
 
 class Steps(QuickClock):
-    """A monotonic clock that a test moves on."""
+    """A clock that a test moves on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ahead_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead_s)
 
     def monotonic(self) -> float:
         return self.ahead_s
@@ -43,6 +49,11 @@ async def read(api: Api) -> list[str]:
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     return answer.raw.decode().splitlines()
+
+
+def value(told: list[str], series: str) -> float:
+    [line] = [line for line in told if line.startswith(f"{series} ")]
+    return float(line.rsplit(" ", 1)[1])
 
 
 async def test_nobody_reads_the_figures_without_credentials(api: Api) -> None:
@@ -91,20 +102,32 @@ async def test_queues_are_summed_and_the_oldest_is_the_oldest_of_all(
     assert 'flowhq_queue_messages{queue="inbox"} 5.0' in told
     assert 'flowhq_queue_messages{queue="dead"} 2.0' in told
     assert 'flowhq_queue_messages{queue="outbox"} 0.0' in told
-    assert f'flowhq_tenant_queue_messages{{queue="inbox",tenant="{two}"}} 2.0' in told
-    name = 'flowhq_queue_oldest_seconds{queue="inbox"}'
-    oldest = next(line for line in told if line.startswith(name))
-    assert 90 <= float(oldest.rsplit(" ", 1)[1]) < 120
+    assert f'flowhq_tenant_queue_messages{{tenant="{two}",queue="inbox"}} 2.0' in told
+    assert 90 <= value(told, 'flowhq_queue_oldest_seconds{queue="inbox"}') < 120
+
+
+async def test_events_at_webhooks_are_told_by_state_and_the_oldest_of_those_that_wait(
+    api: Api, store: FakeStore
+) -> None:
+    now = datetime.now(UTC)
+    store.undelivered = [
+        Undelivered("waiting", 4, now - timedelta(seconds=40)),
+        Undelivered("disabled", 7, now - timedelta(days=3)),
+    ]
+    told = await read(api)
+    assert 'flowhq_webhook_events{state="waiting"} 4.0' in told
+    assert 'flowhq_webhook_events{state="disabled"} 7.0' in told
+    assert 'flowhq_webhook_events{state="dead"} 0.0' in told
+    assert 40 <= value(told, "flowhq_webhook_oldest_seconds") < 70
 
 
 async def test_readings_in_quick_succession_ask_the_database_once(
     api: Api, store: FakeStore, clock: Steps
 ) -> None:
-    for _ in range(3):
-        await read(api)
-    assert store.stocks_taken == 1
+    gathered = {value(await read(api), AS_OF_DAEMON) for _ in range(3)}
+    assert (store.stocks_taken, len(gathered)) == (1, 1)
     clock.ahead_s += KEPT_S
-    await read(api)
+    assert value(await read(api), AS_OF_DAEMON) > max(gathered)
     assert store.stocks_taken == 2
 
 
@@ -112,11 +135,14 @@ async def test_in_an_outage_the_last_figures_stand_and_the_outage_is_told(
     api: Api, store: FakeStore, clock: Steps
 ) -> None:
     await api.create()
-    assert "flowhq_database_up 1.0" in await read(api)
+    before = await read(api)
+    assert "flowhq_database_up 1.0" in before
     store.failure = StoreUnavailableError("gone")
     clock.ahead_s += KEPT_S
     told = await read(api)
     assert "flowhq_database_up 0.0" in told
+    assert value(told, AS_OF_DATABASE) == value(before, AS_OF_DATABASE)
+    assert value(told, AS_OF_DAEMON) > value(before, AS_OF_DAEMON)
     assert 'flowhq_tenants_by_reason{reason="NOT_STARTED"} 1.0' in told
 
 

@@ -189,13 +189,13 @@ class Stream:
 async def streaming(
     api: Api, office: Office, query: str = "", **headers: str
 ) -> AsyncIterator[Stream]:
-    known = len(office.feed._streams)  # noqa: SLF001 - whether it is open
+    known = office.feed.open
     sent = {"Authorization": f"Bearer {TOKEN}"} | headers
     url = f"{api.base}/admin/events{query}"
     async with api.session.get(url, headers=sent) as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == "text/event-stream"
-        await until(lambda: len(office.feed._streams) == known + 1)  # noqa: SLF001
+        await until(lambda: office.feed.open == known + 1)
         yield Stream(response.content)
 
 
@@ -245,7 +245,9 @@ async def test_a_stream_more_than_allowed_is_refused(api: Api, office: Office) -
         answer = await api.call("GET", "/admin/events")
         assert answer.kind == "too-many-streams"
         assert answer.headers["Retry-After"]
-    await until(lambda: not office.feed._streams)  # noqa: SLF001
+        figures = await api.call("GET", "/metrics")
+        assert "flowhq_event_streams 3.0" in figures.raw.decode().splitlines()
+    await until(lambda: not office.feed.open)
     async with streaming(api, office):
         pass
 
@@ -257,7 +259,7 @@ async def test_streams_end_at_once_when_the_server_stops(
         server.tell_stopping()
         async with asyncio.timeout(PATIENCE_S):
             assert await stream.frame() == {}
-    await until(lambda: not office.feed._streams)  # noqa: SLF001
+    await until(lambda: not office.feed.open)
 
 
 async def test_a_stream_ends_when_it_was_asked_to(api: Api, office: Office) -> None:

@@ -16,6 +16,7 @@ from flowhq.db import events
 from flowhq.db.installation import load_installation
 from flowhq.db.pool import Database
 from flowhq.egress.client import Answer, EgressClient, Request
+from flowhq.metrics import Metrics
 from flowhq.model import Ack, InboxKey, InboxState
 from flowhq.webhooks.desk import WebhookDesk
 from flowhq.webhooks.dispatcher import Dispatcher
@@ -106,6 +107,13 @@ class Office:
     dispatcher: Dispatcher
     feed: Feed
     desk: WebhookDesk
+    metrics: Metrics
+
+    def outcome(self, name: str) -> float:
+        """How many attempts came to this."""
+        labels = {"outcome": name}
+        series = "flowhq_webhook_deliveries_total"
+        return self.metrics.registry.get_sample_value(series, labels) or 0.0
 
     async def tell(self) -> None:
         """Number what is new and queue it."""
@@ -146,11 +154,11 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 def open_office(database: Database, clock: FakeClock, client: EgressClient) -> Office:
-    wire = Wire(client)
-    dispatcher = Dispatcher(database, wire, clock, at_once=32)
+    wire, metrics = Wire(client), Metrics()
+    dispatcher = Dispatcher(database, wire, clock, metrics, at_once=32)
     feed = Feed(database, clock, keep_days=7, streams_max=3, queued=dispatcher.queued)
     desk = WebhookDesk(database, client, dispatcher, clock)
-    return Office(database, clock, wire, dispatcher, feed, desk)
+    return Office(database, clock, wire, dispatcher, feed, desk, metrics)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from flowhq.config import EgressSettings
 from flowhq.db import deliveries, events
+from flowhq.db.figures import take_stock
 from flowhq.db.pool import Database
 from flowhq.db.webhooks import ENDPOINTS_MAX
 from flowhq.egress.client import EgressClient
@@ -212,6 +213,8 @@ async def test_waits_grow_and_after_a_day_an_event_is_dead_and_the_next_has_its_
         assert wait_s >= planned_s * 0.85
     page = await list_all(office, shop, row.endpoint_id, DeliveryState.DEAD)
     assert [(one.status, one.error) for one in page] == [(503, "It answered 503.")]
+    assert (office.outcome("failed"), office.outcome("dead")) == (len(attempts) - 1, 1)
+    assert await undelivered(office) == {"dead": 1}
     receiver.answer = None
     await receive(shop, 2, "mpya")
     await office.tell()
@@ -222,6 +225,33 @@ async def test_waits_grow_and_after_a_day_an_event_is_dead_and_the_next_has_its_
     await until(lambda: len(receiver.seen) == 2)
     assert receiver.seen[1].event_id == f"evt_{page[0].seq}"
     assert await list_all(office, shop, row.endpoint_id, DeliveryState.DEAD) == []
+
+
+async def undelivered(office: Office) -> dict[str, int]:
+    stock = await take_stock(office.database)
+    assert all(one.oldest_at <= stock.at for one in stock.webhooks)
+    return {one.state: one.events for one in stock.webhooks}
+
+
+async def test_what_waits_for_webhooks_is_in_stock_and_what_came_of_attempts_is_counted(
+    office: Office, shop: Shop, receiver: Receiver
+) -> None:
+    async def refuse(_: Received) -> int:
+        return 500
+
+    receiver.answer = refuse
+    row, _ = await office.desk.create(shop.tenant_id, receiver.url, MESSAGES)
+    await receive(shop, 1)
+    await receive(shop, 2)
+    await office.tell()
+    await until(lambda: office.outcome("failed"))
+    assert await undelivered(office) == {"waiting": 2}
+    await office.desk.update(shop.tenant_id, row.endpoint_id, {"enabled": False})
+    assert await undelivered(office) == {"disabled": 2}
+    receiver.answer = None
+    await office.desk.update(shop.tenant_id, row.endpoint_id, {"enabled": True})
+    await until(lambda: office.outcome("delivered") == 2)
+    assert await undelivered(office) == {}
 
 
 async def list_all(
@@ -250,6 +280,7 @@ async def test_gone_stops_the_endpoint_until_somebody_enables_it(
 
     await until(disabled)
     assert (await office.desk.fetch(shop.tenant_id, row.endpoint_id)).disabled_reason == GONE
+    assert office.outcome("gone") == 1
     receiver.answer = None
     await receive(shop, 3)
     await office.tell()
