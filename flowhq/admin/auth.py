@@ -165,6 +165,8 @@ class Authenticator:
             raise unauthorized("The token was revoked.")
         if row.expired:
             raise unauthorized("The token has expired.")
+        if row.maker_disabled:
+            raise unauthorized("The user who made the token is disabled.")
         if row.stale:
             await self._credentials.touch_token(row.token_id)
         return _of_token(row)

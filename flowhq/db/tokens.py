@@ -19,10 +19,22 @@ RETURNING id, name, secret_sha256, scopes, reach, created_by, created_at, expire
     revoked_at, coalesce(expires_at <= now(), false) AS expired
 """
 
+# Who made it, who made the token it was made with, and so on up to a person.
 FIND_ONE = """
+WITH RECURSIVE makers AS (
+    SELECT created_by FROM api_tokens WHERE id = $1
+    UNION
+    SELECT t.created_by FROM makers m JOIN api_tokens t
+        ON t.id = CASE WHEN m.created_by LIKE 'token:%' THEN substr(m.created_by, 7)::uuid END
+)
 SELECT id, name, secret_sha256, scopes, reach, created_by, created_at, expires_at, last_used_at,
     revoked_at, coalesce(expires_at <= now(), false) AS expired,
-    coalesce(last_used_at < now() - interval '1 minute', true) AS stale
+    coalesce(last_used_at < now() - interval '1 minute', true) AS stale,
+    EXISTS (
+        SELECT FROM makers m JOIN admin_users u
+            ON u.name = CASE WHEN m.created_by LIKE 'user:%' THEN substr(m.created_by, 6) END
+        WHERE u.disabled_at IS NOT NULL
+    ) AS maker_disabled
 FROM api_tokens WHERE id = $1
 """
 
@@ -62,8 +74,9 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One token; ``expired`` by the database's clock at the time of reading, and ``stale`` if this
-    use of it is to be written down."""
+    """One token; ``expired`` by the database's clock at the time of reading. Told by `find_token`
+    alone: ``stale`` if this use of it is to be written down, ``maker_disabled`` if the user is who
+    made it, or the token it was made with."""
 
     token_id: UUID
     name: str
@@ -77,6 +90,7 @@ class TokenRow:
     revoked_at: datetime | None
     expired: bool
     stale: bool = False
+    maker_disabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +162,5 @@ def _row(row: Record | None, token_id: UUID) -> TokenRow:
         revoked_at=row["revoked_at"],
         expired=row["expired"],
         stale=row.get("stale", False),
+        maker_disabled=row.get("maker_disabled", False),
     )

@@ -106,6 +106,29 @@ class CredentialsContract:
         assert (found.expires_at, found.expired, found.revoked_at) == (ends, False, None)
         assert await credentials.find_token(uuid4()) is None
 
+    async def test_a_token_knows_whether_the_user_behind_it_is_disabled(
+        self, credentials: Credentials
+    ) -> None:
+        asha = await credentials.create_user(ASHA)
+        first = NewToken(uuid4(), "first", digest("1"), ["admin"], None, "user:asha")
+        second = NewToken(uuid4(), "second", digest("2"), [], None, f"token:{first.token_id}")
+        others = [
+            NewToken(uuid4(), "other", digest(by), [], None, by)
+            for by in ("user:juma", "user:admin", "cli:asha")
+        ]
+        for new in (first, second, *others):
+            await credentials.create_token(new)
+
+        async def refused() -> list[str]:
+            found = [await credentials.find_token(new.token_id) for new in (first, second, *others)]
+            return [row.name for row in found if row is not None and row.maker_disabled]
+
+        assert await refused() == []
+        await credentials.update_user(asha.user_id, UserChanges(disabled=True))
+        assert await refused() == ["first", "second"]
+        await credentials.update_user(asha.user_id, UserChanges(disabled=False))
+        assert await refused() == []
+
     async def test_a_token_expires_is_used_and_is_revoked_once(
         self, credentials: Credentials
     ) -> None:

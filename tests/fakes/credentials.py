@@ -120,9 +120,10 @@ class FakeCredentials:
     async def find_token(self, token_id: UUID) -> TokenRow | None:
         self._fail()
         row = self.tokens.get(token_id)
-        if row is None or row.expires_at is None:
-            return row
-        return replace(row, expired=row.expires_at <= _now())
+        if row is None:
+            return None
+        expired = row.expires_at is not None and row.expires_at <= _now()
+        return replace(row, expired=expired, maker_disabled=self._maker_disabled(row))
 
     async def list_tokens(self, *, limit: int, after: str | None) -> TokenPage:
         self._fail()
@@ -138,6 +139,13 @@ class FakeCredentials:
         row = self.tokens[token_id]
         self.tokens[token_id] = replace(row, revoked_at=row.revoked_at or _now())
         return self.tokens[token_id]
+
+    def _maker_disabled(self, row: TokenRow) -> bool:
+        kind, _, name = row.created_by.partition(":")
+        if kind == "token":
+            return self._maker_disabled(self.tokens[UUID(name)])
+        named = [user for user in self.users.values() if (kind, user.name) == ("user", name)]
+        return any(user.disabled_at is not None for user in named)
 
     def _fail(self) -> None:
         if self.failure is not None:

@@ -10,7 +10,7 @@ import pytest
 from flowhq.admin.credentials import Credentials, PostgresCredentials
 from flowhq.db.pool import Database
 from tests.integration.admin.conftest import TOKEN, TOKEN_SECRET, Api
-from tests.integration.admin.people import as_program, create_token
+from tests.integration.admin.people import as_program, as_user, create_token, create_user
 from tests.pg import execute, fetchval
 
 
@@ -111,6 +111,23 @@ async def test_a_revoked_token_is_refused_at_once_and_stays_in_the_list(api: Api
     assert again.body == first.body
     assert (await api.call("GET", "/admin/tokens")).body["items"] == [first.body]
     assert (await api.call("DELETE", f"/admin/tokens/{uuid4()}")).kind == "not-found"
+
+
+async def test_tokens_of_a_disabled_user_are_refused_until_he_is_enabled_again(api: Api) -> None:
+    user_id = await create_user(api, role="admin")
+    body = {"name": "his", "scopes": ["tenants:read", "admin"]}
+    made = await api.call("POST", "/admin/tokens", json=body, headers=as_user())
+    first = made.body["token"]
+    made = await api.call("POST", "/admin/tokens", json=body, headers=as_program(first))
+    second = made.body["token"]
+    for disabled, status in ((False, 200), (True, 401), (False, 200)):
+        change = {"disabled": disabled}
+        assert (await api.call("PATCH", f"/admin/users/{user_id}", json=change)).status == 200
+        for token in (first, second):
+            answer = await api.call("GET", "/admin/tenants", headers=as_program(token))
+            assert answer.status == status
+            if disabled:
+                assert answer.body["detail"] == "The user who made the token is disabled."
 
 
 async def test_the_last_use_is_written_once_a_minute(api: Api, postgres_url: str) -> None:
