@@ -40,7 +40,7 @@ from flowhq.admin import (
 from flowhq.admin.auth import Authenticator
 from flowhq.admin.idempotency import ONCE, Once
 from flowhq.admin.inputs import BODY_MAX_BYTES, NoBody, NoQuery
-from flowhq.admin.limits import RequestLimits
+from flowhq.admin.limits import RequestLimits, of_credentials
 from flowhq.admin.middleware import LIMITS, MIDDLEWARES, PROXIES, add_headers
 from flowhq.admin.openapi import document
 from flowhq.admin.openid import OpenIdClient
@@ -130,7 +130,8 @@ def create_app(deps: AdminDeps) -> web.Application:
     )
     app.on_cleanup.append(_end_passwords)
     app[PROXIES] = Proxies(deps.settings)
-    app[LIMITS] = RequestLimits(deps.settings, deps.clock)
+    app[LIMITS] = RequestLimits(of_credentials(deps.settings), deps.clock)
+    app[pairing_links.LIMITS] = pairing_links.PairLimits(deps.clock)
     app[PORTAL_GATE] = PortalGate(deps.portal, app[AUTHENTICATOR].throttle)
     app[OPENID] = OpenIdClient(deps.portal_settings, deps.egress, deps.clock)
     app[DESCRIPTION] = orjson.dumps(document(ROUTES, deps.version))

@@ -17,17 +17,20 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from flowhq.admin import pairing
 from flowhq.admin.inputs import Input, NoBody, NoQuery, read_path_id
+from flowhq.admin.limits import Rate, RequestLimits
 from flowhq.admin.portal_auth import public_address
 from flowhq.admin.problems import (
     LINK_GONE,
     MISCONFIGURED,
     NOT_FOUND,
+    TOO_MANY_REQUESTS,
     UNAVAILABLE,
     WRONG_STATE,
     ProblemError,
 )
 from flowhq.admin.routes import Call, Route, reply
 from flowhq.admin.scopes import Scope
+from flowhq.clock import Clock
 from flowhq.db.pairinglinks import PairingLink
 from flowhq.db.scopedtokens import TOKEN_CHARS
 from flowhq.errors import WrongStateError
@@ -35,6 +38,9 @@ from flowhq.model import Reason, SessionState, TenantId, TenantSnapshot, WorkerS
 
 MINUTES_DEFAULT = 30
 MINUTES_MAX = 24 * 60
+# A page asks every two seconds: a few tabs of one link, and some dozen owners behind one address.
+LINK_RATE = Rate(per_s=2, burst=20, whose="This pairing link")
+ADDRESS_RATE = Rate(per_s=10, burst=100, whose="This address")
 
 Token = Annotated[str, StringConstraints(min_length=1, max_length=TOKEN_CHARS)]
 
@@ -155,9 +161,24 @@ async def renew_code(call: Call[PairingToken, NoQuery]) -> PairView:
     return await _look(call, link)
 
 
+class PairLimits:
+    """How often the pages may ask: counted by address before a token is looked up, and by link when
+    it turned out to be one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.by_address = RequestLimits(ADDRESS_RATE, clock)
+        self.by_link = RequestLimits(LINK_RATE, clock)
+
+
+LIMITS = web.AppKey("pair_limits", PairLimits)
+
+
 async def _good_link(call: Call[PairingToken, NoQuery]) -> PairingLink:
     """The link, good or used: the page still tells that the phone is connected."""
+    limits = call.request.app[LIMITS]
+    limits.by_address.admit(call.address)
     link = await call.deps.portal.open_link(call.body.token)
+    limits.by_link.admit(str(link.link_id))
     if link.used_at is None and (link.expired or link.revoked_at is not None):
         word = "was revoked" if link.revoked_at is not None else "has expired"
         raise ProblemError(LINK_GONE, f"The pairing link {word}.", next_step="Ask for a new one.")
@@ -266,7 +287,7 @@ ROUTES = (
         query=NoQuery,
         answer=PairView,
         needs=None,
-        problems=(NOT_FOUND, LINK_GONE, UNAVAILABLE),
+        problems=(NOT_FOUND, LINK_GONE, TOO_MANY_REQUESTS, UNAVAILABLE),
         audited=False,
     ),
     Route(
@@ -279,6 +300,13 @@ ROUTES = (
         query=NoQuery,
         answer=PairView,
         needs=None,
-        problems=(NOT_FOUND, LINK_GONE, UNAVAILABLE, WRONG_STATE, MISCONFIGURED),
+        problems=(
+            NOT_FOUND,
+            LINK_GONE,
+            TOO_MANY_REQUESTS,
+            UNAVAILABLE,
+            WRONG_STATE,
+            MISCONFIGURED,
+        ),
     ),
 )

@@ -76,8 +76,10 @@ class Pairing:
         )
 
 
-async def open_pairing(api: Api, database: Database, fleet: FakeFleet) -> Pairing:
-    tenant_id = await api.create(name="Duka la Asha")
+async def open_pairing(
+    api: Api, database: Database, fleet: FakeFleet, phone: str = "+255712345678"
+) -> Pairing:
+    tenant_id = await api.create(phone, name="Duka la Asha")
     return Pairing(api, database, fleet, TenantId(UUID(tenant_id)))
 
 

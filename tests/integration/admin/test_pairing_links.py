@@ -5,13 +5,14 @@ from uuid import uuid4
 import pytest
 
 from flowhq.admin.pair_page import POLICY
+from flowhq.admin.pairing_links import ADDRESS_RATE, LINK_RATE
 from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.store import PostgresStore
 from flowhq.db.pool import Database
 from flowhq.model import Reason, SessionState, WorkerStatus
 from flowhq.qr import png_data_url
 from tests.fakes.admin import FakeAudit, FakeFleet
-from tests.integration.admin.conftest import Api
+from tests.integration.admin.conftest import Api, QuickClock
 from tests.integration.admin.pairing_links import Pairing, open_pairing, token_of
 
 
@@ -23,6 +24,20 @@ def store(database: Database) -> PostgresStore:
 @pytest.fixture
 def portal(database: Database) -> PortalStore:
     return PortalStore(database)
+
+
+class HandClock(QuickClock):
+    """Its monotonic time goes on when a test says so."""
+
+    at_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.at_s
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
@@ -160,6 +175,40 @@ async def test_a_link_is_not_made_where_nothing_is_to_be_paired(
     assert answer.status == 404
     assert (await api.call("GET", f"/admin/tenants/{uuid4()}/pairing-links")).status == 404
     assert (await api.call("POST", f"{pairing.path}/{uuid4()}/revoke")).status == 404
+
+
+async def ask_until_refused(pairing: Pairing, token: str, path: str = "/pair/code") -> int:
+    """How many answers there were before the one that says: too often."""
+    for number in range(2 * ADDRESS_RATE.burst):
+        answer = await pairing.ask(token, path)
+        if answer.status == 429:
+            assert answer.kind == "too-many-requests"
+            assert answer.headers["Retry-After"] == "1"
+            return number
+    raise AssertionError("nobody was refused")
+
+
+async def test_one_link_is_answered_so_often_and_others_all_the_same(
+    pairing: Pairing, clock: HandClock
+) -> None:
+    token = token_of(await pairing.make_link())
+    assert await ask_until_refused(pairing, token) == LINK_RATE.burst
+    assert (await pairing.ask(token, "/pair/renew")).status == 429
+    clock.at_s += 1
+    assert await ask_until_refused(pairing, token) == LINK_RATE.per_s
+    other = await open_pairing(pairing.api, pairing.database, pairing.fleet, "+255700000002")
+    assert (await other.ask(token_of(await other.make_link()))).status == 200
+
+
+async def test_one_address_is_answered_so_often_whatever_it_sends(
+    pairing: Pairing, clock: HandClock
+) -> None:
+    token = token_of(await pairing.make_link())
+    assert await ask_until_refused(pairing, "A" * 64) == ADDRESS_RATE.burst
+    for path in ("/pair/code", "/pair/renew"):
+        assert (await pairing.ask(token, path)).status == 429
+    clock.at_s += 1
+    assert (await pairing.ask(token)).status == 200
 
 
 async def test_another_site_cannot_ask_for_the_code(pairing: Pairing) -> None:

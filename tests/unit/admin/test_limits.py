@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowhq.admin.limits import RequestLimits
+from flowhq.admin.limits import RequestLimits, of_credentials
 from flowhq.admin.problems import ProblemError
 from flowhq.config import AdminSettings
 from tests.fakes.clock import FakeClock
@@ -15,7 +15,8 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def limits(clock: FakeClock) -> RequestLimits:
-    return RequestLimits(AdminSettings(requests_per_s=0.5, requests_burst=3), clock)
+    settings = AdminSettings(requests_per_s=0.5, requests_burst=3)
+    return RequestLimits(of_credentials(settings), clock)
 
 
 def test_a_burst_goes_through_and_the_next_waits_as_told(limits: RequestLimits) -> None:
