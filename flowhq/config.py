@@ -283,6 +283,7 @@ class RetentionSettings(_Section):
     text_days: int = Field(90, ge=1, le=3650)
     metadata_days: int = Field(400, ge=30, le=3650)
     payload_days: int = Field(7, ge=1, le=3650)
+    audit_days: int = Field(400, ge=30, le=3650)
     hour_utc: int = Field(1, ge=0, le=23)
     archive_dir: str = ""
 

@@ -14,7 +14,7 @@ import structlog
 
 from flowhq.clock import Clock
 from flowhq.config import RetentionSettings
-from flowhq.db import days, retention, sweeps
+from flowhq.db import audit, days, retention, sweeps
 from flowhq.db.faults import translated
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
@@ -162,6 +162,8 @@ class Sweeper:
         for tenant_id, own in terms.items():
             gone = await retention.delete_tenants_old(self._database, tenant_id, own, now=now)
             self._tell(figures, gone)
+        entries = await audit.delete_old(self._url, now - settings.audit_days * DAY)
+        self._tell(figures, +Counter(audit=entries))
 
     async def _drop_days(
         self, ledger: Sequence[days.Day], before: datetime, figures: Counter[str]

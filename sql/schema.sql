@@ -893,7 +893,7 @@ $$;
 
 -- Who changed what through the API, from where, and what became of it. Written before the change
 -- (status NULL) and once more after it; then nobody changes it, and the application's role cannot
--- delete it. It outlives the tenant that it speaks of, so no foreign key.
+-- delete it: the owner does, by age. It outlives the tenant that it speaks of, so no foreign key.
 CREATE TABLE audit_log (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     at timestamptz NOT NULL DEFAULT now(),
@@ -910,7 +910,8 @@ CREATE TABLE audit_log (
     CONSTRAINT audit_log_pkey PRIMARY KEY (id),
     CONSTRAINT audit_log_done_check CHECK ((status IS NULL) = (done_at IS NULL))
 );
--- GET /admin/audit: all, or by tenant, principal or route; newest first.
+-- GET /admin/audit: all, or by tenant, principal or route; newest first. The first one also serves
+-- what is old enough to be deleted (audit.DELETE_OLD).
 CREATE INDEX audit_log_at_idx ON audit_log (at, id);
 CREATE INDEX audit_log_tenant_idx ON audit_log (about_tenant, at, id)
     WHERE about_tenant IS NOT NULL;

@@ -35,6 +35,7 @@ class TermsView(BaseModel):
     text_days: int
     metadata_days: int
     payload_days: int
+    audit_days: int
     archive: bool
 
 
@@ -75,6 +76,7 @@ async def retention(call: Call[NoBody, NoQuery]) -> RetentionStateView:
             text_days=terms.text_days,
             metadata_days=terms.metadata_days,
             payload_days=terms.payload_days,
+            audit_days=terms.audit_days,
             archive=bool(terms.archive_dir),
         ),
         days=days_view(keeping.days, call.deps.clock.now().astimezone(UTC).date()),

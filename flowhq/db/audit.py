@@ -1,4 +1,5 @@
-"""The audit: who changed what through the API. Rows are begun, ended once, read; never removed."""
+"""The audit: who changed what through the API. Rows are begun, ended once, read, and removed by age
+alone, with the owner's rights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from flowhq.db.faults import translated
+from flowhq.db.owner import owner_connection
 from flowhq.db.paging import check_limit, place_of, read_place
 from flowhq.db.pool import Database
 from flowhq.model import TenantId
@@ -38,6 +41,18 @@ WHERE ($4::uuid IS NULL OR about_tenant = $4) AND ($5::text IS NULL OR principal
     AND ($2::timestamptz IS NULL OR (at, id) < ($2, $3::uuid))
 ORDER BY at DESC, id DESC LIMIT $1
 """
+
+DELETE_OLD = """
+WITH gone AS (
+    DELETE FROM audit_log a USING (
+        SELECT id FROM audit_log WHERE at < $1 ORDER BY at, id LIMIT $2
+    ) AS b
+    WHERE a.id = b.id RETURNING a.id
+)
+SELECT count(*) FROM gone
+"""
+# Rows of one transaction: some ten milliseconds, so that nobody waits for it.
+BATCH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +142,17 @@ async def list_entries(
     rows = [_row(row) for row in found[:limit]]
     more = len(found) > limit
     return EntryPage(rows, place_of(rows[-1].at, rows[-1].entry_id) if more else None)
+
+
+async def delete_old(url: str, before: datetime) -> int:
+    """The entries of before that time are gone; how many. ``url`` is the owner's."""
+    deleted, rows = 0, BATCH
+    async with owner_connection(url) as connection:
+        while rows == BATCH:
+            with translated():
+                rows = await connection.fetchval(DELETE_OLD, before, BATCH)
+            deleted += rows
+    return deleted
 
 
 def _values(entry: NewEntry) -> tuple[object, ...]:

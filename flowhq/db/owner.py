@@ -1,4 +1,5 @@
-"""The owner's connection: for migrations, partitions and the installation's secret alone."""
+"""The owner's connection: for migrations, partitions, old entries of the audit and the
+installation's secret alone."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -50,6 +50,7 @@ async def test_the_last_sweep_the_next_one_and_the_sizes_are_told(
         "text_days": 90,
         "metadata_days": 400,
         "payload_days": 7,
+        "audit_days": 400,
         "archive": False,
     }
 

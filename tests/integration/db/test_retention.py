@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from flowhq.config import RetentionSettings
-from flowhq.db import archive, days, retention, sweeps
+from flowhq.db import archive, audit, days, retention, sweeps
+from flowhq.db.audit import EntryFilter
 from flowhq.db.deadletters import requeue
 from flowhq.db.owner import owner_connection
 from flowhq.db.partitions import make_day
@@ -53,6 +54,11 @@ EVENT = """
 INSERT INTO tenant_events
     (tenant_id, from_status, to_status, session, worker, reason, event, actor, at)
 VALUES ($1, 'NEW', 'ACTIVE', 'CONNECTED', 'RUNNING', 'CONNECTED', 'READY', 'test', $2)
+"""
+
+ENTRY = """
+INSERT INTO audit_log (at, principal, address, request_id, method, route)
+VALUES ($1, $2, '', '', 'POST', 'pause_tenant')
 """
 
 
@@ -394,6 +400,25 @@ async def test_a_sweep_that_is_due_does_all_of_it_and_writes_it_down(ledger: Led
     assert keeping.state.next_at > NOW
     assert await texts(ledger.shop) == 2
     assert {row["message_text"] for row in ledger.archived()} == {""}
+
+
+async def test_a_sweep_takes_the_entries_of_the_audit_that_are_old_enough(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "BATCH", 2)
+    database = ledger.shop.database
+    async with owner_connection(ledger.url) as connection:
+        for back in (29, 31, 32, 33, 34, 399):
+            await connection.execute(ENTRY, ago(back), f"user:{back}")
+    await sweeper(ledger).sweep(NOW)
+    page = await audit.list_entries(database, EntryFilter(), limit=9)
+    assert len(page.rows) == 6
+    await sweeper(ledger, audit_days=30).sweep(NOW)
+    page = await audit.list_entries(database, EntryFilter(), limit=9)
+    assert [row.entry.principal for row in page.rows] == ["user:29"]
+    keeping = await sweeps.fetch_keeping(database)
+    assert keeping.last is not None
+    assert keeping.last.figures["audit"] == 5
 
 
 async def test_the_longest_days_of_any_tenant_keep_a_day(ledger: Ledger, other_shop: Shop) -> None:
