@@ -155,7 +155,7 @@ class PortalSettings(_Section):
     issuer: str = "https://accounts.google.com"
     client_id: str = Field("", max_length=300)
     client_secret: SecretStr = SecretStr("")
-    after_sign_in: str = Field("/portal/me", min_length=1, max_length=300)
+    after_sign_in: str = Field("/portal/signed-in", min_length=1, max_length=300)
 
     @field_validator("public_url")
     @classmethod
@@ -171,7 +171,7 @@ class PortalSettings(_Section):
     @classmethod
     def _own_path(cls, path: str) -> str:
         if not re.fullmatch(r"/(?!/)[\x21-\x5b\x5d-\x7e]*", path):
-            raise ValueError("must be a path of this daemon, such as /portal/me")
+            raise ValueError("must be a path of this daemon, such as /portal/signed-in")
         return path
 
 

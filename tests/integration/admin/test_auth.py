@@ -104,6 +104,8 @@ async def test_no_route_but_health_answers_without_credentials(
         "/pair",
         "/pair/page.js",
         "/pair/page.css",
+        "/portal/signed-in",
+        "/portal/signed-in/page.js",
     ]
     assert fleet.calls == []
     assert len(store.tenants) == 1

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from flowhq.admin.pair_page import POLICY
+from flowhq.admin.owner_pages import POLICY
 from flowhq.admin.pairing_links import ADDRESS_RATE, LINK_RATE
 from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.store import PostgresStore
@@ -220,7 +220,13 @@ async def test_another_site_cannot_ask_for_the_code(pairing: Pairing) -> None:
 
 @pytest.mark.parametrize(
     ("path", "media"),
-    [("/pair", "text/html"), ("/pair/page.js", "text/javascript"), ("/pair/page.css", "text/css")],
+    [
+        ("/pair", "text/html"),
+        ("/pair/page.js", "text/javascript"),
+        ("/pair/page.css", "text/css"),
+        ("/portal/signed-in", "text/html"),
+        ("/portal/signed-in/page.js", "text/javascript"),
+    ],
 )
 async def test_the_page_is_served_under_a_strict_policy(api: Api, path: str, media: str) -> None:
     answer = await api.call("GET", path, headers={"Authorization": ""})

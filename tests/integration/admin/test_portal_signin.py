@@ -127,7 +127,9 @@ async def tenants(api: Api) -> list[Any]:
 
 async def test_an_owner_signs_in_and_gets_a_tenant(browser: Browser, issuer: Issuer) -> None:
     answer = await browser.sign_in()
-    assert (answer.status, answer.headers["Location"]) == (303, "/portal/me")
+    assert (answer.status, answer.headers["Location"]) == (303, "/portal/signed-in")
+    page = await browser.call("GET", answer.headers["Location"])
+    assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     me = (await browser.call("GET", "/portal/me")).body
     assert (me["user"]["email"], me["user"]["name"]) == ("asha@example.com", "Asha Juma")
     assert (me["tenant"]["name"], me["tenant"]["status"]) == ("Asha Juma", "NEW")

@@ -1,4 +1,5 @@
-"""The page behind a pairing link: three files of the package, served as they are."""
+"""The pages of owners, behind a pairing link and after a sign-in: files of the package, served as
+they are."""
 
 from collections.abc import Awaitable, Callable
 from importlib import resources
@@ -18,7 +19,7 @@ Handler = Callable[[Call[NoBody, NoQuery]], Awaitable[web.Response]]
 
 
 def _serve(name: str, media: str) -> Handler:
-    content = (resources.files("flowhq.admin") / "pair" / name).read_bytes()
+    content = (resources.files("flowhq.admin") / name).read_bytes()
 
     async def handle(call: Call[NoBody, NoQuery]) -> web.Response:
         return web.Response(
@@ -47,7 +48,21 @@ def _page(path: str, name: str, summary: str, file: str, media: str) -> Route[No
 
 
 ROUTES = (
-    _page("/pair", "pair_page", "The page of a pairing link", "index.html", "text/html"),
-    _page("/pair/page.js", "pair_script", "Its script", "page.js", "text/javascript"),
-    _page("/pair/page.css", "pair_style", "Its style", "page.css", "text/css"),
+    _page("/pair", "pair_page", "The page of a pairing link", "pair/index.html", "text/html"),
+    _page("/pair/page.js", "pair_script", "Its script", "pair/page.js", "text/javascript"),
+    _page("/pair/page.css", "pair_style", "Its style", "pair/page.css", "text/css"),
+    _page(
+        "/portal/signed-in",
+        "signed_in_page",
+        "Where an owner's browser lands after the sign-in",
+        "signed_in/index.html",
+        "text/html",
+    ),
+    _page(
+        "/portal/signed-in/page.js",
+        "signed_in_script",
+        "Its script",
+        "signed_in/page.js",
+        "text/javascript",
+    ),
 )
