@@ -4,22 +4,20 @@ Who may read the database may do this: it is the way in when nobody can sign in 
 is entered in the audit under the name of the operating system's user.
 """
 
-import os
-import pwd
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from flowhq.admin.identities import BUILT_IN, user_name
-from flowhq.admin.recording import differences
 from flowhq.admin.scopes import Role, Scope
+from flowhq.admin.terminal import enter, who
 from flowhq.admin.tokens import make_token
 from flowhq.clock import SystemClock
 from flowhq.config import Config
 from flowhq.daemon import reach_database
-from flowhq.db import audit, tenants, tokens, users
+from flowhq.db import tenants, tokens, users
 from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database
 from flowhq.errors import AlreadyExistsError, InvalidInputError
@@ -47,9 +45,9 @@ async def create_admin(config: Config, name: str, role: Role, password: str) -> 
             next_step="Take another name, or change [admin] password_hash.",
         )
     async with _database(config) as database:
-        row = await users.create_user(database, users.NewUser(stored, hashed, role.value, _who()))
+        row = await users.create_user(database, users.NewUser(stored, hashed, role.value, who()))
         told = {"id": str(row.user_id), "name": row.name, "role": row.role}
-        await _enter(database, "create_user", told)
+        await enter(database, "create_user", told)
     return row.name
 
 
@@ -63,14 +61,14 @@ async def create_token(config: Config, order: TokenOrder) -> str:
         order.scopes,
         order.tenants or None,
         None if lasts is None else SystemClock().now() + lasts,
-        _who(),
+        who(),
     )
     async with _database(config) as database:
         for tenant_id in order.tenants:
             await tenants.fetch_tenant(database, TenantId(tenant_id))
         row = await tokens.create_token(database, new)
         told = {"id": str(row.token_id), "name": row.name, "scopes": list(row.scopes)}
-        await _enter(database, "create_token", told)
+        await enter(database, "create_token", told)
     return text
 
 
@@ -81,17 +79,3 @@ async def _database(config: Config) -> AsyncIterator[Database]:
         url, _ = await reach_database(config, stack)
         await migrate(url)
         yield await stack.enter_async_context(Database(url, min_size=1, max_size=2))
-
-
-async def _enter(database: Database, route: str, told: Mapping[str, object]) -> None:
-    entry = audit.NewEntry(_who(), "", "", "CLI", route)
-    await audit.write(database, entry, status=201, changes=differences({}, told))
-
-
-def _who() -> str:
-    """As the kernel says it: variables of the environment say anything."""
-    uid = os.geteuid()
-    try:
-        return f"cli:{pwd.getpwuid(uid).pw_name}"
-    except KeyError:
-        return f"cli:{uid}"

@@ -1,7 +1,7 @@
 """Commands that work on a daemon's database, profiles and keys from outside of the daemon.
 
 Each returns the sentence that tells what was done. Whether a daemon runs meanwhile is found out,
-not asked for: what must not happen beside one is refused.
+not asked for: what must not happen beside one is refused. Each is entered in the audit.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from flowhq import masterkey
+from flowhq.admin.terminal import enter, entering
 from flowhq.backup import restoring, taking
 from flowhq.backup.envelope import Lock, Passphrase
 from flowhq.backup.folder import read_key_file
@@ -46,10 +47,14 @@ async def rotate_key(config: Config, new_file: Path | None, *, lost: bool) -> st
         url = await open_database_url(config, stack)
         await stack.enter_async_context(Claim(url).held())
         await require_current(url)
+        database = await stack.enter_async_context(Database(url, min_size=1, max_size=1))
+        trace = await stack.enter_async_context(entering(database, "rotate_key"))
         if lost:
             made = await masterkey.give_up(config, url)
+            trace.add({}, {"lost": True, "file": str(made)})
             return f"{made} holds a new master key. What was sealed before is to be set anew."
         done = await masterkey.rotate(config, url, new_file)
+        trace.add({}, {"lost": False, "file": str(done.file), "tenants": done.tenants})
     text = f"{done.file} holds the master key now; keys of tenants wrapped anew: {done.tenants}."
     if new_file is not None:
         text += f" Set {masterkey.SETTING} to it."
@@ -74,6 +79,9 @@ async def back_up(config: Config, tenant: UUID, locked: Lock, target: Path) -> s
     tenant_id = TenantId(tenant)
     async with AsyncExitStack() as stack:
         reached = await _reach(config, stack)
+        trace = await stack.enter_async_context(
+            entering(reached.database, "back_up_tenant", tenant_id)
+        )
         before = await _require_stopped(reached, tenant_id)
         source = taking.Source(reached.database, reached.installation, config.web.profiles_dir)
         done = await taking.take(source, tenant_id, locked, target)
@@ -81,7 +89,8 @@ async def back_up(config: Config, tenant: UUID, locked: Lock, target: Path) -> s
         if (before.started_at, before.restarts) != (after.started_at, after.restarts):
             await asyncio.to_thread(target.unlink)
             raise _runs(tenant_id)
-    rows = sum(done.rows.values())
+        rows = sum(done.rows.values())
+        trace.add({}, {"file": str(done.file), "rows": rows})
     return f"{done.file}: {done.size_bytes} bytes, {rows} rows, {done.files} files of the profile."
 
 
@@ -91,6 +100,8 @@ async def restore(config: Config, locked: Lock, file: Path) -> str:
         reached = await _reach(config, stack)
         site = restoring.Site(reached.url, reached.database, config.web.profiles_dir)
         done = await restoring.restore(site, file, locked)
+        told = {"file": str(file), "rows": sum(done.rows.values())}
+        await enter(reached.database, "restore_tenant", told, done.tenant_id)
     taken_at = f"{done.taken_from.taken_at:%Y-%m-%d %H:%M:%S} UTC"
     start = f"POST /admin/tenants/{done.tenant_id}/worker/start"
     return (

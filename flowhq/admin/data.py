@@ -187,6 +187,7 @@ ROUTES = (
         answer=None,
         needs=Scope.DATA_EXPORT,
         media=(MEDIA,),
+        entered=True,
     ),
     Route(
         "POST",

@@ -81,7 +81,7 @@ async def record_change(
         raise
     finally:
         if status is not None:
-            await _end(book, entry_id, status, trace)
+            await end_entry(book, entry_id, status, trace)
 
 
 async def record_success(
@@ -144,7 +144,8 @@ def _shown(path: str, value: Any) -> Any:
     return shown if len(shown) <= VALUE_MAX else f"{shown[:VALUE_MAX]}…"
 
 
-async def _end(book: AuditBook, entry_id: UUID, status: int, trace: Trace) -> None:
+async def end_entry(book: AuditBook, entry_id: UUID, status: int, trace: Trace) -> None:
+    """How it ended; where that cannot be stored, the log says so."""
     try:
         await book.end(entry_id, status=status, changes=trace.changes)
     except (StoreUnavailableError, StoreRefusedError) as error:

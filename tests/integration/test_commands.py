@@ -6,13 +6,14 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from flowhq import masterkey
 from flowhq.admin.cookies import digest
 from flowhq.admin.identities import parse_token
+from flowhq.admin.terminal import who
 from flowhq.config import Config, DatabaseSettings
 from flowhq.db import audit, tokens, users
 from flowhq.db.embedded import EmbeddedPostgres
@@ -123,6 +124,22 @@ async def furnish(folder: Path, number: str) -> TenantId:
         return row.tenant_id
 
 
+async def entered(folder: Path) -> list[tuple[str, str, TenantId | None, int | None]]:
+    """What stands in the audit of this folder's database, the oldest first."""
+    async with (
+        EmbeddedPostgres(folder / "var/postgres") as server,
+        Database(server.dsn(), min_size=1) as database,
+    ):
+        page = await audit.list_entries(database, audit.EntryFilter(), limit=50)
+    assert {row.entry.method for row in page.rows} == {"CLI"}
+    assert all(row.entry.principal.startswith("cli:") for row in page.rows)
+    assert MASTER_TEXT.strip() not in str(page.rows)
+    return [
+        (row.entry.route, row.entry.principal, row.entry.tenant_id, row.status)
+        for row in reversed(page.rows)
+    ]
+
+
 def test_a_tenant_is_carried_from_one_empty_handed_folder_to_another(tmp_path: Path) -> None:
     here, there = tmp_path / "a", tmp_path / "b"
     here.mkdir()
@@ -140,9 +157,16 @@ def test_a_tenant_is_carried_from_one_empty_handed_folder_to_another(tmp_path: P
     again = daemon(there, "restore-tenant", str(file), *locked)
     assert again.returncode == ExitCode.FAILURE
     assert "exists here already" in again.stderr
-    nobody = daemon(there, "backup-tenant", str(uuid4()), "--to", str(file) + "2", *locked)
+    stranger = str(uuid4())
+    nobody = daemon(there, "backup-tenant", stranger, "--to", str(file) + "2", *locked)
     assert nobody.returncode == ExitCode.FAILURE
     assert "There is no tenant" in nobody.stderr
+    me, unknown = who(), TenantId(UUID(stranger))
+    assert run_apart(entered(here)) == [("back_up_tenant", me, tenant_id, 200)]
+    assert run_apart(entered(there)) == [
+        ("restore_tenant", me, tenant_id, 201),
+        ("back_up_tenant", me, unknown, 404),
+    ]
     for done in (taken, restored, again, nobody):
         assert "Traceback" not in done.stderr
         assert MASTER_TEXT.strip() not in done.stdout + done.stderr
@@ -176,6 +200,13 @@ def test_the_master_key_is_made_rotated_missed_and_given_up(tmp_path: Path) -> N
     assert lost.returncode == ExitCode.OK, lost.stderr
     (tmp_path / "one").unlink()
     assert backup(tmp_path, tenant_id).returncode == ExitCode.OK
+    assert [(route, status) for route, _, _, status in run_apart(entered(tmp_path))] == [
+        ("rotate_key", 200),
+        ("rotate_key", 200),
+        ("back_up_tenant", 200),
+        ("rotate_key", 200),
+        ("back_up_tenant", 200),
+    ]
     secrets = [first.strip(), key.read_text().strip(), new.read_text().strip()]
     for done in (rotated, moved, wrong, missing, right, lost):
         assert "Traceback" not in done.stderr

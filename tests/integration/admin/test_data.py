@@ -33,7 +33,7 @@ from flowhq.model import (
     Source,
     TenantId,
 )
-from tests.fakes.admin import FakeFleet
+from tests.fakes.admin import FakeAudit, FakeFleet
 from tests.integration.admin.conftest import PASSWORD, Answer, Api, basic
 from tests.pg import execute, fetchval
 
@@ -113,6 +113,23 @@ async def exported(api: Api, shop: Shop, number: str) -> Answer:
 async def erased(api: Api, shop: Shop, number: str, confirm: str = "") -> Answer:
     body = {"number": number, "confirm": confirm or number}
     return await api.call("POST", f"{shop.path}/contacts/erase", json=body)
+
+
+async def test_an_export_is_entered_in_the_audit(api: Api, shop: Shop, audit: FakeAudit) -> None:
+    audit.entries.clear()
+    lines_of(await api.call("GET", f"{shop.path}/export"))
+    lines_of(await exported(api, shop, f"+{ASHA}"))
+    assert [
+        (row.entry.route, row.entry.principal, row.entry.tenant_id, row.status)
+        for row in audit.entries.values()
+    ] == [
+        ("export_tenant", "user:admin", shop.tenant_id, 200),
+        ("export_contact", "user:admin", shop.tenant_id, 200),
+    ]
+    assert ASHA not in str(audit.entries)
+    viewer = {"Authorization": "Bearer none"}
+    assert (await api.call("GET", f"{shop.path}/export", headers=viewer)).status == 401
+    assert len(audit.entries) == 2
 
 
 async def test_a_tenants_export_has_every_row_and_no_secret(
