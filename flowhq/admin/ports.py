@@ -228,7 +228,7 @@ class Store(KeyStore, BulkStore, DataStore, Protocol):
     # -- operations ------------------------------------------------------------------------------
 
     async def take_stock(self) -> Stock:
-        """Every tenant's state and what of theirs waits, in two readings."""
+        """Every tenant's state and what of theirs waits, in three readings."""
         ...
 
     async def fetch_keeping(self) -> Keeping:
