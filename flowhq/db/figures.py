@@ -13,11 +13,14 @@ SELECT id, status::text AS status, reason,
 FROM ops_tenants
 """
 # What the statistics know of a state is hidden from the operator's role: the planner takes any row
-# for one that waits, and would read the whole table. There is an index of those that do.
-NO_WHOLE_TABLES = "SELECT set_config('enable_seqscan', 'off', true)"
+# for one that waits, and would read the whole table, with processes of the server started to help
+# it. There is an index of those that do.
+BY_INDEX_ALONE = """
+SELECT now(), set_config('enable_seqscan', 'off', true),
+    set_config('max_parallel_workers_per_gather', '0', true)
+"""
 LIST_QUEUES = "SELECT tenant_id, queue, messages, oldest_at FROM ops_queues"
 LIST_WEBHOOKS = "SELECT state, events, oldest_at FROM ops_webhook_queues"
-NOW = "SELECT now()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,9 @@ async def take_stock(database: Database) -> Stock:
     """Tenants without anything that waits have no depths."""
     async with database.ops() as tx:
         states = await tx.fetch(LIST_STATES)
-        await tx.execute(NO_WHOLE_TABLES)
+        at: datetime = await tx.fetchval(BY_INDEX_ALONE)
         queues = await tx.fetch(LIST_QUEUES)
         webhooks = await tx.fetch(LIST_WEBHOOKS)
-        at: datetime = await tx.fetchval(NOW)
     return Stock(
         at,
         tuple(

@@ -111,9 +111,11 @@ class CredentialsContract:
     ) -> None:
         asha = await credentials.create_user(ASHA)
         first = NewToken(uuid4(), "first", digest("1"), ["admin"], None, "user:asha")
-        second = NewToken(uuid4(), "second", digest("2"), [], None, f"token:{first.token_id}")
+        second = NewToken(
+            uuid4(), "second", digest("2"), ["admin"], None, f"token:{first.token_id}"
+        )
         others = [
-            NewToken(uuid4(), "other", digest(by), [], None, by)
+            NewToken(uuid4(), "other", digest(by), ["admin"], None, by)
             for by in ("user:juma", "user:admin", "cli:asha")
         ]
         for new in (first, second, *others):

@@ -170,7 +170,7 @@ async def test_how_much_waits_is_read_from_the_indexes_of_what_waits(
     filled: tuple[Database, object],
 ) -> None:
     async with filled[0].ops() as tx:
-        await tx.execute(figures.NO_WHOLE_TABLES)
+        await tx.execute(figures.BY_INDEX_ALONE)
         rows = await tx.fetch(f"EXPLAIN {figures.LIST_QUEUES}")
     plan = "\n".join(row[0] for row in rows)
     used = re.findall(r"Scan (?:using|on) (\w+_idx)", plan)

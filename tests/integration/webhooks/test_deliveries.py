@@ -250,7 +250,7 @@ async def test_what_waits_for_webhooks_is_in_stock_and_what_came_of_attempts_is_
     assert await undelivered(office) == {"disabled": 2}
     receiver.answer = None
     await office.desk.update(shop.tenant_id, row.endpoint_id, {"enabled": True})
-    await until(lambda: office.outcome("delivered") == 2)
+    await office.until(lambda: office.outcome("delivered") == 2)
     assert await undelivered(office) == {}
 
 
