@@ -22,6 +22,7 @@ from flowhq.db.installation import load_installation
 from flowhq.db.pool import Database
 from flowhq.db.sending import Sending
 from flowhq.egress.client import EgressClient
+from flowhq.metrics import Metrics
 from flowhq.webhooks.desk import WebhookDesk
 from flowhq.webhooks.dispatcher import Dispatcher
 from flowhq.webhooks.feed import Feed
@@ -107,7 +108,7 @@ async def outward(
     database: Database, postgres_url: str, egress: EgressClient, feed: Feed
 ) -> Outward:
     clock = SystemClock()
-    dispatcher = Dispatcher(database, egress, clock, at_once=4)
+    dispatcher = Dispatcher(database, egress, clock, Metrics(), at_once=4)
     return Outward(
         webhooks=WebhookDesk(database, egress, dispatcher, clock),
         feed=feed,
