@@ -17,12 +17,12 @@ from tests.acceptance.programs import (
     START_LIMIT_S,
     Http,
     Program,
-    free_port,
     left_after,
     naming,
     tree_of,
     until,
 )
+from tests.ports import free_port
 
 PASSWORD = "ndege-wawili-mtini"
 HASH = hash_password(PASSWORD)

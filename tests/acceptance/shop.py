@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 
 from tests.acceptance.parts import Daemon, Simulator
-from tests.acceptance.programs import LIMIT_S, Answer, naming, until
+from tests.acceptance.programs import LIMIT_S, Answer, command_of, naming, until
 
 # Enough to tell the messages of a chat apart; the tenant's list may have 100.
 QUESTIONS = 20
@@ -125,7 +125,7 @@ class Shop:
         return [
             process
             for process in naming(self.profile)
-            if not kind or f"--type={kind}" in " ".join(process.cmdline())
+            if not kind or f"--type={kind}" in command_of(process)
         ]
 
     # -- the customers' side ----------------------------------------------------------------------

@@ -18,10 +18,10 @@ from tests.acceptance.programs import (
     START_LIMIT_S,
     Http,
     Program,
-    free_port,
     until,
 )
 from tests.acceptance.shop import Shop
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 WALK_LIMIT_S = 120
@@ -152,12 +152,15 @@ def test_a_link_pairs_a_phone_in_a_real_browser(daemon: Daemon, simulator: Simul
         expect(page.get_by_text("Connected. You can close this page.")).to_be_visible(
             timeout=limit_ms
         )
-        expect(code).to_be_hidden()
+        expect(code).to_be_hidden(timeout=limit_ms)
         browser.close()
     assert problems == []
     shop.wait_for("CONNECTED")
-    (used,) = daemon.api.call("GET", f"{shop.path}/pairing-links")["items"]
-    assert used["used_at"]
+    until(
+        lambda: daemon.api.call("GET", f"{shop.path}/pairing-links")["items"],
+        lambda links: [bool(link["used_at"]) for link in links] == [True],
+        "the link is used up",
+    )
     again = Http(daemon.api.url).call("POST", "/pair/code", {"token": token})
     assert (again["state"], again["qr"]) == ("connected", None)
     assert token not in daemon.program.output

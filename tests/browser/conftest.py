@@ -11,11 +11,14 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from playwright.async_api import expect
 
 import flowhq
 
-START_LIMIT_S = 20.0
-STOP_LIMIT_S = 10.0
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 30.0
+# What a page shows is waited for so long, not the five seconds that are usual.
+expect.set_options(timeout=60_000)
 
 
 class Simulator:

@@ -8,6 +8,8 @@ import pytest
 from flowhq import doctor
 from flowhq.config import Config, DatabaseSettings, LoggingSettings, WebSettings
 from flowhq.errors import MisconfiguredError
+from tests.acceptance.programs import running
+from tests.fakes.clock import until
 
 
 def config_in(folder: Path, chromium: str = "") -> Config:
@@ -24,8 +26,7 @@ async def test_a_machine_that_runs_these_tests_is_healthy(tmp_path: Path) -> Non
     assert await doctor.examine(config_in(tmp_path), lines.append), lines
     assert [line.split(":")[0] for line in lines] == [f"ok    {name}" for name, _ in doctor.CHECKS]
     assert not list(tmp_path.iterdir())
-    left = set(psutil.Process().children(recursive=True)) - before
-    assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+    await until(lambda: running(set(psutil.Process().children(recursive=True)) - before) == [])
 
 
 async def test_the_browser_that_was_started_is_named_without_its_head(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The real web channel on the simulator keeps the contract that the bot's tests rely on."""
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,8 +13,9 @@ from flowhq.channel.web import profile
 from flowhq.channel.web.host import BrowserHost
 from flowhq.model import Ack, Jid, MessageId, TenantId
 from tests.browser.conftest import Simulator
-from tests.browser.web_tenant import LIMIT_S, PHONE, POLL_S, open_host, settings_for
+from tests.browser.web_tenant import LIMIT_S, PHONE, open_host, settings_for
 from tests.contract.channel_contract import CUSTOMER, ChannelContract
+from tests.fakes.clock import until
 
 
 class WebStage:
@@ -36,10 +36,7 @@ class WebStage:
         return (await self.channel.probe()).connected
 
     async def _until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        deadline = asyncio.get_running_loop().time() + LIMIT_S
-        while not await holds():
-            assert asyncio.get_running_loop().time() < deadline
-            await asyncio.sleep(POLL_S)
+        await until(holds, within_s=LIMIT_S)
 
     async def receive(self, text: str, *, chat: Jid = CUSTOMER, from_me: bool = False) -> str:
         given = {"from": chat.partition("@")[0], "name": "Amina", "from_me": from_me}
@@ -66,8 +63,8 @@ class WebStage:
 class TestWebChannel(ChannelContract):
     @pytest.fixture
     async def stage(self, simulator: Simulator, tmp_path: Path) -> AsyncIterator[WebStage]:
-        await simulator.control("config", sync_delay_ms=0)
-        settings = settings_for(simulator.url, tmp_path / "profiles", send_timeout_s=1)
+        await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
+        settings = settings_for(simulator.url, tmp_path / "profiles", send_timeout_s=5)
         async with open_host(settings) as host:
             stage = WebStage(host, simulator)
             await stage.channel.open()
