@@ -52,7 +52,17 @@ class Shop:
         self.verb("worker/start")
         self.scan()
         self.wait_for("CONNECTED")
+        self.wait_until_caught_up()
         return self
+
+    def wait_until_caught_up(self) -> None:
+        """What is written before, though it is connected, is its past: one answer a chat."""
+        log = self.daemon.logs / "tenants" / f"{self.id}.log"
+        until(
+            lambda: log.read_bytes() if log.exists() else b"",
+            lambda text: b'"event":"caught up"' in text,
+            f"{self.word} has caught up",
+        )
 
     def verb(self, name: str) -> dict[str, Any]:
         """The outcome of a verb that must be done."""

@@ -40,6 +40,7 @@ def shops(daemon: Daemon, simulator: Simulator) -> list[Shop]:
         shop.scan()
     for shop in shops:
         shop.wait_for("CONNECTED")
+        shop.wait_until_caught_up()
     for step in range(QUESTIONS):
         for customer in CUSTOMERS:
             for shop in shops:

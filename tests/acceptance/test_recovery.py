@@ -29,6 +29,7 @@ def shops(daemon: Daemon, simulator: Simulator) -> list[Shop]:
         shop.scan()
     for shop in shops:
         shop.wait_for("CONNECTED")
+        shop.wait_until_caught_up()
     return shops
 
 
