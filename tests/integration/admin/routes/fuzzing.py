@@ -84,7 +84,10 @@ SPENDING = frozenset(
         "change_webhook",
         "create_portal_key",
         "erase_tenant",
+        "portal_oidc_callback",
         "reject_setup_request",
+        "request_setup",
+        "requeue_message",
     }
 )
 # Headers that say who asks; what a case has of them is made up.

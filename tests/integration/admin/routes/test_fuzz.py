@@ -25,6 +25,7 @@ from flowhq.model import TenantId, TenantSnapshot
 from flowhq.webhooks.feed import Feed
 from tests.fakes.admin import FakeFleet
 from tests.fakes.clock import until
+from tests.fakes.issuer import Issuer
 from tests.integration.admin.conftest import PASSWORD, Api, QuickClock
 from tests.integration.admin.routes.fuzzing import Fuzzer, Tally
 from tests.integration.admin.routes.worlds import Operation, Parts, World, WorldMaker, operations_of
@@ -115,10 +116,11 @@ def parts(
     feed: Feed,
     portal: PortalStore,
     credentials: Credentials,
+    issuer: Issuer,
     cheap_passwords: PasswordHasher,
 ) -> Parts:
     hashed = cheap_passwords.hash(PASSWORD)
-    return Parts(api, database, postgres_url, feed, portal, credentials, hashed)
+    return Parts(api, database, postgres_url, feed, portal, credentials, issuer, hashed)
 
 
 def test_the_parts_are_all_operations() -> None:

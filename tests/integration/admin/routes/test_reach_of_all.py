@@ -20,6 +20,7 @@ from flowhq.admin.scopes import ROLE_SCOPES, Role
 from flowhq.db.pool import Database
 from flowhq.webhooks.feed import Feed
 from tests.fakes.admin import FakeFleet
+from tests.fakes.issuer import Issuer
 from tests.integration.admin.conftest import Answer, Api
 from tests.integration.admin.routes.worlds import (
     ALL,
@@ -143,10 +144,11 @@ async def matrix(
     feed: Feed,
     portal: PortalStore,
     credentials: Credentials,
+    issuer: Issuer,
     password_hash: str,
 ) -> Matrix:
     described = (await api.call("GET", "/openapi.json")).body
-    parts = Parts(api, database, postgres_url, feed, portal, credentials, password_hash)
+    parts = Parts(api, database, postgres_url, feed, portal, credentials, issuer, password_hash)
     return Matrix(api, operations_of(described), await WorldMaker(parts).world())
 
 

@@ -14,7 +14,7 @@ from flowhq.admin.cookies import COOKIE, CSRF_HEADER, csrf_of, digest, new_secre
 from flowhq.admin.credentials import Credentials
 from flowhq.admin.openid import Attempt
 from flowhq.admin.portal_auth import KEY_HEADER, SESSION_COOKIE, USER_HEADER
-from flowhq.admin.portal_signin import ATTEMPT_COOKIE
+from flowhq.admin.portal_signin import ATTEMPT_COOKIE, CALLBACK
 from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.scopes import ROLE_SCOPES, Role, Scope
 from flowhq.db.adminsessions import NewSession
@@ -22,9 +22,19 @@ from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
 from flowhq.db.users import NewUser
-from flowhq.model import InboundMessage, InboxState, Jid, MessageId, MessageKind, Source, TenantId
+from flowhq.model import (
+    InboundMessage,
+    InboxKey,
+    InboxState,
+    Jid,
+    MessageId,
+    MessageKind,
+    Source,
+    TenantId,
+)
 from flowhq.webhooks.feed import Feed
 from tests.fakes.clock import until
+from tests.fakes.issuer import Issuer
 from tests.integration.admin.conftest import PASSWORD, Api
 
 SCOPE = re.compile(r"Needs the scope `([a-z:]+)`")
@@ -126,6 +136,7 @@ class Parts:
     feed: Feed
     portal: PortalStore
     credentials: Credentials
+    issuer: Issuer
     password_hash: str
 
 
@@ -138,6 +149,8 @@ class World:
     callers: Mapping[str, Caller]
     attempt: Attempt
     """A sign-in that one browser has begun."""
+    way_back: Mapping[str, str]
+    """What the issuer adds to the address that it sends this browser back to."""
     common: Mapping[str, str]
     """The ids of what is no tenant's."""
 
@@ -160,7 +173,11 @@ class WorldMaker:
     async def world(self) -> World:
         await self._give_back()
         key = await self._create("/admin/portal-keys", name="portal")
+        # Before the shops: what happens in them is told to it.
+        webhook = await self._webhook("/admin/webhooks", "all")
         mine, theirs = [await self._shop(str(key["key"])) for _ in "12"]
+        # So that there is an owner who may ask again.
+        await self._reject(theirs.ids["setup_request"])
         user_id, session_id, session = await self._session()
         callers = await self._callers(str(key["key"]), session, mine, theirs)
         common = {
@@ -169,10 +186,11 @@ class WorldMaker:
             "session": session_id,
             "portal_key": await self._retired_key(),
             "token": (await self._create("/admin/tokens", name="spare", scopes=["admin"]))["id"],
-            "webhook": (await self._webhook("/admin/webhooks", "all"))["id"],
+            "webhook": webhook["id"],
         }
         named = {caller.name: caller for caller in callers}
-        return World(mine, theirs, named, Attempt(new_secret()), common)
+        attempt = Attempt(new_secret())
+        return World(mine, theirs, named, attempt, self._way_back(attempt), common)
 
     async def _give_back(self) -> None:
         for key in (await self._api.call("GET", "/admin/portal-keys")).body["items"]:
@@ -188,6 +206,20 @@ class WorldMaker:
 
     async def _webhook(self, path: str, word: str) -> Any:
         return await self._create(path, url=f"https://hooks.example.com/{word}")
+
+    async def _reject(self, request: str) -> None:
+        at = f"/admin/setup-requests/{request}/reject"
+        assert (await self._api.call("POST", at, json={"reason": "Again"})).status == 200
+
+    def _way_back(self, attempt: Attempt) -> dict[str, str]:
+        """As if the issuer had been asked, and had let its user in."""
+        code = secrets.token_urlsafe(16)
+        self._parts.issuer.grants[code] = {
+            "code_challenge": attempt.challenge,
+            "nonce": attempt.nonce,
+            "redirect_uri": f"{self._api.base}{CALLBACK}",
+        }
+        return {"code": code, "state": attempt.state, "iss": self._parts.issuer.url, "error": ""}
 
     async def _retired_key(self) -> str:
         """One that lives would take the place of the one that could be made."""
@@ -249,7 +281,7 @@ class WorldMaker:
         return ids, link["url"].partition("#")[2]
 
     async def _receive(self, tenant_id: TenantId, word: str) -> str:
-        """A customer's message, recorded; its id."""
+        """A customer's message, recorded, tried and given up; its id."""
         key = (await load_installation(self._parts.url)).tenant_key(tenant_id)
         message = InboundMessage(
             message_id=MessageId(f"3EB0{secrets.token_hex(6).upper()}"),
@@ -264,6 +296,9 @@ class WorldMaker:
         )
         ledger = PostgresLedger(self._parts.database, tenant_id, key)
         await ledger.record(message, state=InboxState.NEW)
+        inbox_key = InboxKey(from_me=False, message_id=message.message_id)
+        while await ledger.postpone(inbox_key, error="KeyError") is not None:
+            pass
         return str(message.message_id)
 
     async def _ended(self, run: str) -> None:
@@ -334,26 +369,35 @@ def _cookie(name: str, secret: str) -> dict[str, str]:
 
 
 def known_body(operation: Operation, world: World) -> dict[str, Any]:
-    """What fits of the shop into the body's fields, by name."""
+    """What fits of the shop, or at all, into the body's fields, by name."""
     shop = world.mine
     of_contact = operation.path.endswith("/contacts/erase")
-    return {
+    number = f"+25571{secrets.randbelow(10**7):07}"
+    known: dict[str, Any] = {
         "confirm": CUSTOMER if of_contact else shop.word,
         "current_password": PASSWORD,
+        "details": {},
+        "hours_json": None,
         "number": CUSTOMER,
         "password": PASSWORD,
+        "phone_number": number,
         "tenant_id": shop.tenant_id,
         "tenants": [shop.tenant_id],
+        "timezone": "Africa/Dar_es_Salaam",
         "to": f"+{CUSTOMER}",
         "token": shop.link,
+        "url": "https://hooks.example.com/made-up",
         "user": "admin",
+        "whatsapp_number": number,
     }
+    # Who is changed keeps the name by which the shop is known.
+    return known | ({"name": f"duka.{number[5:]}"} if operation.method == "POST" else {})
 
 
-def known_query(operation: Operation, world: World) -> dict[str, str]:
+def known_query(operation: Operation, world: World) -> Mapping[str, str]:
     """The same for the query."""
     if operation.name == "portal_oidc_callback":
-        return {"state": world.attempt.state, "code": "a-code", "error": ""}
+        return world.way_back
     return {"tenant": world.mine.tenant_id}
 
 
