@@ -48,6 +48,8 @@ OPEN = {
     "pair_style",
     "portal_oidc_callback",
     "portal_oidc_start",
+    "signed_in_page",
+    "signed_in_script",
 }
 # Without a tenant in the path, and not of all tenants: they look at their caller themselves.
 OWN_REACH = {
