@@ -148,6 +148,8 @@ class PlainServer:
             [*self._setpriv(), *map(str, initdb)], check=True, capture_output=True, cwd="/"
         )
         settings = ["-k", "", "-h", "127.0.0.1", "-p", str(self._port), "-c", "fsync=off"]
+        # An owner who is no superuser cannot drop a database while a vacuum is at it.
+        settings += ["-c", "autovacuum=off"]
         with self._home.with_suffix(".log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*self._setpriv(), str(self._binaries.postgres), "-D", str(self._home), *settings],
