@@ -10,14 +10,14 @@ import psutil
 import pytest
 
 from tests.acceptance.parts import CODE_SHOWN, Daemon, Simulator
-from tests.acceptance.programs import ORPHAN_LIMIT_S, left_after, until
+from tests.acceptance.programs import ORPHAN_LIMIT_S, command_of, left_after, until
 from tests.acceptance.shop import QUESTIONS, Shop
 
 WORDS = {"zuhura": "255754000011", "bakari": "255754000012", "kichwe": "255754000013"}
 CUSTOMER = "255713100011"
-BACK_LIMIT_S = 90.0
+BACK_LIMIT_S = 120.0
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,11 @@ def test_the_tenant_comes_back_and_the_others_notice_nothing(
     assert [shop.changes() for shop in others] == [histories[shop.word] for shop in others]
     assert simulator.events(*CODE_SHOWN, after=scanned) == []
     assert left_after(broken, ORPHAN_LIMIT_S) == []
-    assert len({process.pid for process in victim.browser() if is_main(process)}) == 1
+    until(
+        lambda: [process.pid for process in victim.browser() if is_main(process)],
+        lambda browsers: len(browsers) == 1,
+        "one browser",
+    )
 
 
 def test_a_killed_driver_costs_nobody_a_message_or_the_pairing(
@@ -133,7 +137,7 @@ def test_a_killed_driver_costs_nobody_a_message_or_the_pairing(
     scanned = simulator.last_event()
     histories = {shop.word: len(shop.changes()) for shop in shops}
     traffic = [Traffic(shop) for shop in shops]
-    (driver,) = [p for p in daemon.processes() if "run-driver" in p.cmdline()]
+    (driver,) = [p for p in daemon.processes() if " run-driver" in command_of(p)]
     browsers = [process for shop in shops for process in shop.browser()]
     driver.send_signal(signal.SIGKILL)
     for one in traffic:
@@ -164,4 +168,5 @@ def test_the_operator_can_kill_a_hung_browser_at_once(
 
 
 def is_main(process: psutil.Process) -> bool:
-    return not any(word.startswith("--type=") for word in " ".join(process.cmdline()).split())
+    command = command_of(process)
+    return bool(command) and " --type=" not in command

@@ -17,7 +17,7 @@ import psutil
 
 from flowhq.db.embedded import EmbeddedPostgres
 from tests.acceptance.parts import Daemon, Simulator
-from tests.acceptance.programs import LIMIT_S, left_after, until
+from tests.acceptance.programs import LIMIT_S, command_of, left_after, until
 from tests.acceptance.shop import QUESTIONS, Shop
 from tests.faults.campaign import Blow, Kind
 from tests.faults.verdict import Entry, Ledger, Verdict, judge
@@ -167,7 +167,7 @@ class BrowserArena:
 
     def _stop_postgres(self) -> None:
         """The embedded server stops at once; the daemon starts it again."""
-        server, *_ = [p for p in self._running.processes() if "-D" in p.cmdline()]
+        server, *_ = [p for p in self._running.processes() if " -D " in command_of(p)]
         server.send_signal(signal.SIGQUIT)
         left = left_after([server], LIMIT_S)
         assert not left, f"PostgreSQL does not stop: {left}"
@@ -183,11 +183,11 @@ class BrowserArena:
     def _victims(self, shop: Shop, kind: str) -> list[psutil.Process]:
         match kind:
             case "driver":
-                return [p for p in self._running.processes() if "run-driver" in p.cmdline()]
+                return [p for p in self._running.processes() if " run-driver" in command_of(p)]
             case "renderer":
                 return shop.browser("renderer")
             case _:
-                return [p for p in shop.browser() if "--type=" not in " ".join(p.cmdline())]
+                return [p for p in shop.browser() if " --type=" not in command_of(p)]
 
     def _unsettled(self) -> list[object]:
         try:

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 # Waits of minutes pass in seconds; what PostgreSQL needs takes as long as it takes.
 FASTER = 60.0
-QUIET_WITHIN_S = 20.0
+QUIET_WITHIN_S = 60.0
 POLL_S = 0.005
 # Lanes that overflow, and nothing that holds replies back.
 LIMITS = LimitSettings(pace_ms=0, chat_queue=2)

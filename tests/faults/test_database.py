@@ -8,7 +8,7 @@ import pytest
 from tests.acceptance.programs import until
 from tests.faults.world import World, running, wait
 
-RESUMED_WITHIN_S = 5.0
+RESUMED_WITHIN_S = 30.0
 OVERFLOWED = "SELECT count(*) FROM outbox WHERE cause LIKE 'wait:%'"
 
 pytestmark = pytest.mark.timeout(240)
@@ -65,7 +65,7 @@ def test_terminated_backends_are_replaced(world: World) -> None:
     world.load(40)
     for _ in range(6):
         wait(0.3)
-        assert world.postgres.terminate_backends() > 0
+        until(world.postgres.terminate_backends, bool, "there are connections to end")
 
 
 def test_a_commit_whose_answer_never_comes_is_no_reason_to_do_it_twice(world: World) -> None:

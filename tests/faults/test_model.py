@@ -253,7 +253,7 @@ class Machine(RuleBasedStateMachine):
                 assert (row["state"], message_id in causes) == ("done", True), row
 
 
-@pytest.mark.timeout(EXAMPLES * 20)
+@pytest.mark.timeout(EXAMPLES * 60)
 def test_whatever_happens_each_cause_has_one_reply_and_each_chat_its_order(
     postgres_url: str,
 ) -> None:

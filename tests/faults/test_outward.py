@@ -103,7 +103,7 @@ def test_a_receiver_gets_every_event_though_the_daemon_is_killed_again_and_again
             lambda: count(world, UNNUMBERED) + count(world, PENDING),
             lambda left: not left,
             "every event is told",
-            limit_s=60,
+            limit_s=120,
         )
         world.daemon.api.call("DELETE", f"/admin/webhooks/{made['id']}")
     told: dict[str, list[int]] = {}

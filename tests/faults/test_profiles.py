@@ -56,8 +56,9 @@ def test_a_spoilt_profile_asks_for_a_scan_says_why_and_never_loops(
         spoil(path)
     shop.daemon.start()
 
-    view = shop.wait_for_reason("PROFILE_CORRUPT")
-    assert (view["status"], view["session"]["state"]) == ("QR_PENDING", "QR_READY")
+    shop.wait_for_reason("PROFILE_CORRUPT")
+    view = shop.wait_for("QR_READY")
+    assert (view["status"], view["reason"]) == ("QR_PENDING", "PROFILE_CORRUPT")
     assert "scan the new code" in view["next_action"]
     assert "failed" not in [item["event"] for item in shop.changes()[before:]]
 
