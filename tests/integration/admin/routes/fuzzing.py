@@ -92,6 +92,8 @@ SPENDING = frozenset(
 )
 # Headers that say who asks; what a case has of them is made up.
 CREDENTIALS = ("Authorization", "Cookie", "x-portal-key", "x-user-email", "X-CSRF-Token")
+# How a body is framed is the client's: what is framed twice ends in the server's parser.
+FRAMING = ("accept-encoding", "content-length", "transfer-encoding")
 
 Case = schemathesis.Case[Any]
 
@@ -330,8 +332,8 @@ def _headers(
     headers = {
         name: value.decode("latin-1") if isinstance(value, bytes) else value
         for name, value in request.headers.items()
+        if name.lower() not in FRAMING
     }
-    headers.pop("Accept-Encoding", None)
     if caller.scopes or not keep:
         for name in [one for one in headers if one.lower() in {c.lower() for c in CREDENTIALS}]:
             del headers[name]
