@@ -434,7 +434,6 @@ CREATE TABLE outbox (
     next_at timestamptz NOT NULL DEFAULT now(),   -- not before: rate limit, retry
     sent_at timestamptz,              -- the last time that sending began
     error text,
-    epoch bigint NOT NULL DEFAULT 0,  -- which start of the runner began sending
     log_id uuid NOT NULL,
     log_at timestamptz NOT NULL,
     reason text NOT NULL DEFAULT '',  -- why it was taken back, or is not to be sent once more

@@ -170,10 +170,6 @@ class Ledger(Protocol):
         """Inbox rows in state new or retry, in order; of one chat or of all."""
         ...
 
-    async def load(self, key: InboxKey) -> InboundMessage | None: ...
-
-    async def skip(self, keys: Sequence[InboxKey], *, reason: str) -> None: ...
-
     async def notify(
         self, chat_key: ChatKey, to: Jid, *, cause: str, reply: Reply
     ) -> Sequence[OutboundMessage]:

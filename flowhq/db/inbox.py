@@ -3,7 +3,7 @@
 Functions on an open transaction of one tenant; ``db/ledger.py`` is their face.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
@@ -124,18 +124,6 @@ WHERE tenant_id = $1 AND chat_key = $3 AND state IN ('new', 'retry')
 ORDER BY ord LIMIT $2
 """
 
-LOAD = """
-SELECT from_me, wa_message_id, wa_timestamp, source::text AS source, payload FROM inbox
-WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3
-"""
-
-SKIP = """
-UPDATE inbox i SET state = 'skipped', reason = $4, payload = NULL, next_at = NULL, done_at = now()
-FROM unnest($2::boolean[], $3::text[]) AS k (from_me, wa_message_id)
-WHERE i.tenant_id = $1 AND i.from_me = k.from_me AND i.wa_message_id = k.wa_message_id
-    AND i.state IN ('new', 'retry')
-"""
-
 SKIP_ALL = """
 UPDATE inbox SET state = 'skipped', reason = $2, payload = NULL, next_at = NULL, done_at = now()
 WHERE tenant_id = $1 AND state IN ('new', 'retry')
@@ -219,9 +207,9 @@ async def process(
 ) -> list[OutboundMessage]:
     """Lock, decide, mark, plan. () for a row that is settled or not known."""
     row = await tx.fetchrow(LOCK_STEP, tenant_id, key.from_me, key.message_id)
-    message = message_from(row) if row is not None else None
-    if row is None or message is None:
+    if row is None:
         return []
+    message = message_from(row)
     decision = decide(message, _view(row))
     state = InboxState.DONE if decision.outcome is Outcome.DONE else InboxState.SKIPPED
     await tx.execute(
@@ -279,21 +267,6 @@ async def waiting(
         )
         for row in rows
     ]
-
-
-async def load(tx: Tx, tenant_id: TenantId, key: InboxKey) -> InboundMessage | None:
-    row = await tx.fetchrow(LOAD, tenant_id, key.from_me, key.message_id)
-    return message_from(row) if row is not None else None
-
-
-async def skip(tx: Tx, tenant_id: TenantId, keys: Sequence[InboxKey], reason: str) -> None:
-    await tx.execute(
-        SKIP,
-        tenant_id,
-        [key.from_me for key in keys],
-        [key.message_id for key in keys],
-        clean_error(reason),
-    )
 
 
 async def skip_all(tx: Tx, tenant_id: TenantId, reason: str) -> None:

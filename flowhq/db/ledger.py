@@ -43,8 +43,8 @@ Decide = Callable[[InboundMessage, ConversationView], Decision]
 class PostgresLedger:
     """Bound to one tenant: no method takes another's id, and row-level security holds it too.
 
-    ``key`` is the tenant's own (installation.tenant_key). ``epoch`` names the runner's start in
-    the rows that it marks as being sent. ``monotonic`` is the clock of the runner, for due times.
+    ``key`` is the tenant's own (installation.tenant_key). ``monotonic`` is the clock of the
+    runner, for due times.
     """
 
     def __init__(
@@ -53,13 +53,11 @@ class PostgresLedger:
         tenant_id: TenantId,
         key: bytes,
         *,
-        epoch: int = 0,
         monotonic: outbox.Monotonic = time.monotonic,
     ) -> None:
         self.tenant_id = tenant_id
         self._database = database
         self._secret = key
-        self._epoch = epoch
         self._monotonic = monotonic
         self._doubts: LRUCache[Hashable, None] = LRUCache(DOUBTS_MAX)
 
@@ -102,14 +100,6 @@ class PostgresLedger:
         async with self._tx() as tx:
             return await inbox.waiting(tx, self.tenant_id, chat_key, limit)
 
-    async def load(self, key: InboxKey) -> InboundMessage | None:
-        async with self._tx() as tx:
-            return await inbox.load(tx, self.tenant_id, key)
-
-    async def skip(self, keys: Sequence[InboxKey], *, reason: str) -> None:
-        async with self._tx() as tx:
-            await inbox.skip(tx, self.tenant_id, keys, reason)
-
     # -- outgoing -------------------------------------------------------------------------------
 
     async def notify(
@@ -130,7 +120,7 @@ class PostgresLedger:
 
     async def mark_sending(self, outbox_id: OutboxId) -> bool:
         async with self._tx() as tx:
-            return await outbox.mark_sending(tx, self.tenant_id, outbox_id, self._epoch)
+            return await outbox.mark_sending(tx, self.tenant_id, outbox_id)
 
     async def mark_accepted(self, outbox_id: OutboxId, ack: Ack) -> None:
         async with self._tx() as tx:

@@ -73,11 +73,9 @@ def push_name_of(message: InboundMessage) -> str:
     return clean_text(message.push_name)[:PUSH_NAME_MAX]
 
 
-def message_from(row: Record) -> InboundMessage | None:
-    """The message as it was recorded; None for a settled row, which keeps no payload."""
+def message_from(row: Record) -> InboundMessage:
+    """The message as it was recorded, of a row that waits: a settled one keeps no payload."""
     payload = row["payload"]
-    if payload is None:
-        return None
     return InboundMessage(
         message_id=MessageId(row["wa_message_id"]),
         chat=Jid(payload["chat"]),

@@ -118,8 +118,7 @@ WITH going AS (
         state = CASE WHEN reason = '' THEN 'sending' ELSE 'cancelled' END::outbox_state,
         attempts = CASE WHEN reason = '' THEN attempts + 1 ELSE attempts END,
         sent_at = CASE WHEN reason = '' THEN now() ELSE sent_at END,
-        done_at = CASE WHEN reason = '' THEN NULL ELSE now() END,
-        epoch = $3
+        done_at = CASE WHEN reason = '' THEN NULL ELSE now() END
     WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
     RETURNING state, attempts, log_id, log_at
 )
@@ -282,8 +281,8 @@ async def take_back_all(tx: Tx, tenant_id: TenantId, reason: str) -> None:
     await tx.execute(TAKE_BACK_ALL, tenant_id, reason)
 
 
-async def mark_sending(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, epoch: int) -> bool:
-    return bool(await tx.fetchval(MARK_SENDING, tenant_id, outbox_id, epoch))
+async def mark_sending(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId) -> bool:
+    return bool(await tx.fetchval(MARK_SENDING, tenant_id, outbox_id))
 
 
 async def mark_accepted(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, ack: Ack) -> None:

@@ -320,19 +320,6 @@ class FakeLedger:
         await self.outages.leave("waiting")
         return found[:limit]
 
-    async def load(self, key: InboxKey) -> InboundMessage | None:
-        await self.outages.enter("load")
-        row = self.inbox.get(key)
-        return row.message if row is not None and row.state in _WAITING else None
-
-    async def skip(self, keys: Sequence[InboxKey], *, reason: str) -> None:
-        await self.outages.enter("skip")
-        for key in keys:
-            row = self.inbox.get(key)
-            if row is not None and row.state in _WAITING:
-                row.state, row.reason = InboxState.SKIPPED, reason
-        await self.outages.leave("skip")
-
     # -- Ledger: the outbox -----------------------------------------------------------------------
 
     async def notify(

@@ -62,7 +62,7 @@ class Shop:
 async def open_shop(database: Database, installation: Installation, phone: str) -> Shop:
     row = await create_tenant(database, NewTenant("Duka", phone, "Duka la Asha"))
     key = installation.tenant_key(row.tenant_id)
-    return Shop(row.tenant_id, PostgresLedger(database, row.tenant_id, key, epoch=7), database)
+    return Shop(row.tenant_id, PostgresLedger(database, row.tenant_id, key), database)
 
 
 @pytest.fixture

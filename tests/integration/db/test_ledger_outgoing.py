@@ -160,13 +160,6 @@ async def test_what_is_not_settled_comes_back_in_order(shop: Shop) -> None:
     assert left[2] == rows[3]
 
 
-async def test_the_runner_that_began_sending_is_named(shop: Shop) -> None:
-    (row,) = await planned(shop)
-    await shop.ledger.mark_sending(row.outbox_id)
-    async with shop.database.tenant(shop.tenant_id) as tx:
-        assert await tx.fetchval("SELECT epoch FROM outbox") == 7
-
-
 async def test_a_refusal_that_may_be_repeated_waits_longer_and_ends(shop: Shop) -> None:
     (row,) = await planned(shop)
     for wait_s in ATTEMPT_WAITS_S:

@@ -159,7 +159,7 @@ async def test_a_repeat_is_stopped_in_memory(bench: Bench) -> None:
 
 async def test_a_repeat_that_memory_forgot_is_stopped_by_the_inbox(bench: Bench) -> None:
     await bench.admit(message())
-    await bench.ledger.skip([InboxKey(False, MessageId("3A0001"))], reason="test")
+    bench.ledger.inbox[InboxKey(False, MessageId("3A0001"))].state = InboxState.SKIPPED
     await bench.clock.advance(301)
     await bench.admit(message())
     assert bench.ledger.outages.calls.count("record") == 2
