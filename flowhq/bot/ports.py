@@ -161,9 +161,9 @@ class Ledger(Protocol):
         ...
 
     async def count_interrupted(self) -> Sequence[InboxKey]:
-        """At a process's start, before anything is answered: an attempt is counted for the first
-        waiting row of each chat, since it may have ended the process before. Those that are dead
-        by that."""
+        """At a process's start, before anything is answered: an attempt is counted for each waiting
+        row whose step had begun and was never ended, since it may have ended the process before;
+        for one that only waited its turn, none. Those that are dead by that."""
         ...
 
     async def waiting(self, chat_key: ChatKey | None, *, limit: int) -> Sequence[Recorded]:

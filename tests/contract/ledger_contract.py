@@ -634,22 +634,53 @@ class LedgerContract:
         ]
         assert await ledger.unsettled(ChatKey("255700009999@c.us"), limit=2) == []
 
-    async def test_the_first_of_each_chat_is_counted_at_a_start_and_dead_after_five(
+    async def test_what_waited_for_its_turn_is_not_counted_at_any_start(
         self, ledger: Ledger
     ) -> None:
-        first, second = message(1), message(2)
-        elsewhere = message(3, chat=OTHER, sender=OTHER, phone="255722222222")
-        for one in (first, second, elsewhere):
-            await ledger.record(one, state=InboxState.NEW)
-        for _ in range(4):
+        await ledger.record(message(1), state=InboxState.NEW)
+        await ledger.record(message(2), state=InboxState.NEW)
+        for _ in range(7):
             assert await ledger.count_interrupted() == []
-        waiting = [one.key for one in await ledger.waiting(None, limit=10)]
-        assert waiting == [key_of(first), key_of(second), key_of(elsewhere)]
-        dead = await ledger.count_interrupted()
-        assert set(dead) == {key_of(first), key_of(elsewhere)}
-        assert [one.key for one in await ledger.waiting(None, limit=10)] == [key_of(second)]
+        assert ids(await ledger.waiting(None, limit=10)) == [
+            message(1).message_id,
+            message(2).message_id,
+        ]
+        assert await ledger.postpone(key_of(message(1)), error="ours") == WAITS_S[0]
+
+    async def test_a_step_that_ends_the_process_is_counted_each_time_and_dead_after_five(
+        self, ledger: Ledger
+    ) -> None:
+        poison, behind = message(1), message(2)
+        await ledger.record(poison, state=InboxState.NEW)
+        await ledger.record(behind, state=InboxState.NEW)
         for _ in range(4):
+            await self.ends_in_its_step(ledger, poison)
             assert await ledger.count_interrupted() == []
+            assert await ledger.count_interrupted() == []
+        await self.ends_in_its_step(ledger, poison)
+        assert await ledger.count_interrupted() == [key_of(poison)]
+        assert ids(await ledger.waiting(None, limit=10)) == [behind.message_id]
+        assert await ledger.count_interrupted() == []
+
+    async def test_a_failure_that_was_counted_is_not_counted_again_at_a_start(
+        self, ledger: Ledger
+    ) -> None:
+        await ledger.record(message(1), state=InboxState.NEW)
+        for wait_s in WAITS_S:
+            await self.ends_in_its_step(ledger, message(1))
+            assert await ledger.postpone(key_of(message(1)), error="ours") == wait_s
+            assert await ledger.count_interrupted() == []
+        await self.ends_in_its_step(ledger, message(1))
+        assert await ledger.count_interrupted() == [key_of(message(1))]
+
+    async def ends_in_its_step(self, ledger: Ledger, one: InboundMessage) -> None:
+        """The step begins and is never committed, as when the process dies in it."""
+
+        def dying(message: InboundMessage, view: ConversationView) -> Decision:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await ledger.process(key_of(one), dying)
 
     async def test_a_touch_is_now(self, ledger: Ledger, now: Now) -> None:
         assert abs(await ledger.touch() - await now()) < SLACK

@@ -70,17 +70,21 @@ class Outages:
         self._after[method] += times
 
     def hold(self, method: str) -> asyncio.Event:
-        """Calls of the method wait for this event before they store anything."""
+        """Calls of the method wait for this event before they store anything, and those of
+        "commit" in their step."""
         return self._gates.setdefault(method, asyncio.Event())
 
     async def enter(self, method: str) -> None:
         self.calls.append(method)
+        await self.turn(method)
+        if self.breaks(method):
+            raise StoreUnavailableError("The database is away.")
+
+    async def turn(self, method: str) -> None:
         await asyncio.sleep(0)
         gate = self._gates.get(method)
         if gate is not None:
             await gate.wait()
-        if self.breaks(method):
-            raise StoreUnavailableError("The database is away.")
 
     def breaks(self, method: str) -> bool:
         return self.down or self._spend(self._before, method)
@@ -106,6 +110,8 @@ class InboxRow:
     state: InboxState
     reason: str
     attempts: int = 0
+    begun: bool = False
+    """A step began, and nothing was written since."""
     error: str = ""
     differed: bool = False
 
@@ -266,9 +272,10 @@ class FakeLedger:
         row = self.inbox.get(key)
         if row is None or row.state not in _WAITING:
             return []
+        row.begun = True
         chat = self.conversations[row.chat_key]
         decision = decide(row.message, self._view(row.chat_key, chat))
-        await asyncio.sleep(0)
+        await self.outages.turn("commit")
         if self.outages.breaks("commit"):
             raise StoreUnavailableError("The database went away before the commit.")
         done = decision.outcome is Outcome.DONE
@@ -287,6 +294,7 @@ class FakeLedger:
         row, wait_s = self.inbox.get(key), None
         if row is not None and row.state in _WAITING:
             row.attempts += 1
+            row.begun = False
             row.error = error
             dead = row.attempts >= ATTEMPTS_MAX
             row.state = InboxState.DEAD if dead else InboxState.RETRY
@@ -297,13 +305,12 @@ class FakeLedger:
 
     async def count_interrupted(self) -> Sequence[InboxKey]:
         await self.outages.enter("count_interrupted")
-        heads: dict[ChatKey, tuple[InboxKey, InboxRow]] = {}
-        for key, row in self.inbox.items():
-            if row.state in _WAITING:
-                heads.setdefault(row.chat_key, (key, row))
         dead = []
-        for key, row in heads.values():
+        for key, row in self.inbox.items():
+            if row.state not in _WAITING or not row.begun:
+                continue
             row.attempts += 1
+            row.begun = False
             if row.attempts >= ATTEMPTS_MAX:
                 row.state, row.error = InboxState.DEAD, "the daemon ended during each attempt"
                 dead.append(key)

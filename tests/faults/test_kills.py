@@ -17,7 +17,7 @@ from tests.faults.world import World, running
 SEED = 20261102
 CHAT = "255713100001@c.us"
 OUTBOX = "SELECT state::text FROM outbox WHERE to_jid = $1"
-INBOX = "SELECT state::text FROM inbox WHERE wa_message_id = $1"
+INBOX = "SELECT state::text, attempts FROM inbox WHERE wa_message_id = $1"
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -48,18 +48,24 @@ def test_blow_after_blow_loses_nothing_and_answers_nothing_twice_or_out_of_order
 
 
 @pytest.mark.parametrize(
-    ("point", "recorded", "planned", "handed_over"),
+    ("point", "recorded", "planned", "handed_over", "counted"),
     [
-        (KillPoint.AFTER_INBOX, "new", [], 0),
-        (KillPoint.IN_TRANSACTION, "new", [], 0),
-        (KillPoint.AFTER_SENDING, "done", ["sending"], 0),
-        (KillPoint.AFTER_SEND_BEFORE_ACK, "done", ["sending"], 1),
-        (KillPoint.AFTER_ACK, "done", ["sending"], 1),
+        (KillPoint.AFTER_INBOX, "new", [], 0, 0),
+        (KillPoint.IN_TRANSACTION, "new", [], 0, 1),
+        (KillPoint.AFTER_SENDING, "done", ["sending"], 0, 0),
+        (KillPoint.AFTER_SEND_BEFORE_ACK, "done", ["sending"], 1, 0),
+        (KillPoint.AFTER_ACK, "done", ["sending"], 1, 0),
     ],
 )
 def test_what_a_point_leaves_behind_is_taken_up_and_sent_once(
-    world: World, point: KillPoint, recorded: str, planned: list[str], handed_over: int
+    world: World,
+    point: KillPoint,
+    recorded: str,
+    planned: list[str],
+    handed_over: int,
+    counted: int,
 ) -> None:
+    """``counted``: attempts of the message's step, of those that the process did not survive."""
     tenant = world.ids[0]
     chat = f"2557132000{list(KillPoint).index(point):02}@c.us"
     world.daemon.kill()
@@ -70,7 +76,8 @@ def test_what_a_point_leaves_behind_is_taken_up_and_sent_once(
     message_id = world.ask(tenant, chat, 7)
 
     world.daemon.wait_until_dead()
-    assert [row["state"] for row in world.postgres.query(INBOX, message_id)] == [recorded]
+    (row,) = world.postgres.query(INBOX, message_id)
+    assert (row["state"], row["attempts"]) == (recorded, 0)
     assert [row["state"] for row in world.postgres.query(OUTBOX, chat)] == planned
     assert world.peer.account(tenant)["sent"] - before == handed_over
 
@@ -78,6 +85,8 @@ def test_what_a_point_leaves_behind_is_taken_up_and_sent_once(
     world.wait_until_connected()
     world.settle()
     assert world.peer.account(tenant)["sent"] - before == 1
+    (row,) = world.postgres.query(INBOX, message_id)
+    assert (row["state"], row["attempts"]) == ("done", counted)
     (row,) = world.postgres.query(OUTBOX, chat)
     assert row["state"] in ("accepted", "delivered")
 

@@ -324,20 +324,40 @@ async def test_more_than_one_read_holds_is_all_answered_in_order(
 async def test_a_message_that_ends_every_process_is_dead_after_five_and_the_next_goes_on(
     bench: Bench,
 ) -> None:
-    poison = bench.receive("poison", live=False)
-    after = bench.receive("after", live=False)
-    for message in [stored.message for stored in bench.channel.store[CUSTOMER]]:
-        await bench.ledger.record(message, state=InboxState.NEW)
-    gate = bench.ledger.outages.hold("process")  # never returns: the process dies in it
-    for _ in range(4):
+    poison, after = await two_that_wait(bench)
+    gate = bench.ledger.outages.hold("commit")  # never returns: the process dies in its step
+    for _ in range(5):
         bench.memory = Memory()
         async with bench.running():
+            await settle()
             assert bench.ledger.states()[poison] is InboxState.NEW
     gate.set()
     bench.memory = Memory()
     async with bench.running():
         await settle()
     assert bench.ledger.states() == {poison: InboxState.DEAD, after: InboxState.DONE}
+
+
+async def test_processes_that_die_before_its_turn_cost_a_message_nothing(bench: Bench) -> None:
+    first, after = await two_that_wait(bench)
+    gate = bench.ledger.outages.hold("process")  # never begun: the store does not let it
+    for _ in range(7):
+        bench.memory = Memory()
+        async with bench.running():
+            await settle()
+    gate.set()
+    bench.memory = Memory()
+    async with bench.running():
+        await settle()
+    assert bench.ledger.states() == {first: InboxState.DONE, after: InboxState.DONE}
+
+
+async def two_that_wait(bench: Bench) -> list[str]:
+    """Recorded by an earlier process, in one chat."""
+    waiting = [bench.receive(text, live=False) for text in ("first", "after")]
+    for message in [stored.message for stored in bench.channel.store[CUSTOMER]]:
+        await bench.ledger.record(message, state=InboxState.NEW)
+    return list(waiting)
 
 
 async def test_runs_within_one_process_count_nothing_against_what_waits(bench: Bench) -> None:
