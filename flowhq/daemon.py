@@ -7,19 +7,16 @@ order of shutdown, read from the bottom up.
 import asyncio
 import gc
 import os
-import tempfile
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
 
-from flowhq import killpoints, masterkey, watchdog
+from flowhq import chores, killpoints, masterkey, watchdog
 from flowhq import log as logs
 from flowhq.admin.app import create_app
 from flowhq.admin.credentials import PostgresCredentials
@@ -34,7 +31,7 @@ from flowhq.channel.web.host import BrowserHost
 from flowhq.channel.web.settings import WebSettings
 from flowhq.clock import Clock, SystemClock
 from flowhq.config import Config, DatabaseSettings, is_loopback
-from flowhq.db import accounting, bulk, events, keys, migrate, partitions
+from flowhq.db import migrate
 from flowhq.db.claim import Claim
 from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.installation import Installation, load_installation
@@ -43,13 +40,8 @@ from flowhq.db.pool import Database
 from flowhq.db.sending import Sending
 from flowhq.desk import ChannelHost, MakeLedger, TenantDesk
 from flowhq.egress.client import EgressClient
-from flowhq.errors import (
-    ExitCode,
-    InUseError,
-    MisconfiguredError,
-    StoreRefusedError,
-    StoreUnavailableError,
-)
+from flowhq.errors import ExitCode, InUseError
+from flowhq.folders import folders_of, require_folders
 from flowhq.metrics import Metrics
 from flowhq.pulse import Pulse
 from flowhq.signals import Signals, SystemdNotifier, catch_signals
@@ -65,14 +57,8 @@ log = structlog.get_logger(__name__)
 # Objects made and not freed until the young, the middle and all are looked through: 2,000,000 for
 # all, which is some hundred MB at the very most.
 GC_THRESHOLDS = (5_000, 10, 40)
-# Partitions are made two weeks ahead; a missed day or ten do no harm.
-PARTITIONS_EVERY = timedelta(hours=12)
-ACCOUNTS_EVERY = timedelta(hours=1)
-REQUESTS_EVERY = timedelta(hours=1)
 # How long a command waits for a daemon that is just going.
 COMMAND_CLAIM_S = 2.0
-# An incident lasts a minute at least.
-INCIDENTS_EVERY_S = 5.0
 
 
 def browser_host(config: Config, clock: Clock) -> ChannelHost:
@@ -104,8 +90,8 @@ async def _live(config: Config, around: Surroundings, log_handle: logs.LogHandle
     async with AsyncExitStack() as stack:
         signals = await stack.enter_async_context(catch_signals())
         pulse = Pulse()
-        _chore(stack, pulse.run(), "pulse")
-        _chore(stack, _reopen_logs(signals, log_handle), "log files")
+        chores.begin(stack, pulse.run(), "pulse")
+        chores.begin(stack, chores.reopen_logs(signals, log_handle), "log files")
         opening = _open(config, around, stack, log_handle, pulse, signals)
         starting = asyncio.create_task(opening, name="start")
         stopping = asyncio.create_task(signals.stop.wait(), name="stop")
@@ -120,6 +106,16 @@ async def _live(config: Config, around: Surroundings, log_handle: logs.LogHandle
         await _serve(supervisor, server, signals, pulse)
 
 
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """What is kept: the database, open, and the secrets of its installation; ``url`` is the
+    owner's."""
+
+    url: str
+    database: Database
+    installation: Installation
+
+
 async def _open(
     config: Config,
     around: Surroundings,
@@ -131,33 +127,26 @@ async def _open(
     """Open every part; what is open already is closed by the stack, whatever happens."""
     clock = around.clock
     host, make_ledger = _outer_parts(config, around)
-    url = await open_database_url(config, stack)
-    claim = await stack.enter_async_context(Claim(url).held())
-    _chore(stack, claim.keep(signals.stop.set), "claim")
-    await migrate.migrate(url)
-    installation = await load_installation(url)
-    vault = await masterkey.open_vault(config, url)
-    database = await stack.enter_async_context(_database(url, config.database, vault))
+    store = await _open_store(config, stack, signals)
     await host.open()
     stack.push_async_callback(host.close)
     metrics = Metrics(version("flowhq"), per_tenant=config.metrics.per_tenant)
     desk = TenantDesk(
         config,
         clock,
-        database=database,
+        database=store.database,
         host=host,
-        installation=installation,
+        installation=store.installation,
         log_files=log_handle,
         meter=metrics,
         make_ledger=make_ledger,
     )
     supervisor = Supervisor(desk, clock, config.supervisor)
-    backups = _backups(config, database, installation)
     egress = await stack.enter_async_context(EgressClient(config.egress))
-    outward = _open_outward(config, clock, stack, database, installation, egress, metrics)
-    _chore(stack, _tell_incidents(supervisor, database, clock), "incidents")
-    deps = _admin_deps(config, clock, database, supervisor, pulse, metrics, backups, outward)
-    deps = replace(deps, egress=egress)
+    outward = _open_outward(config, clock, stack, store, egress, metrics)
+    incidents = chores.tell_incidents(supervisor.incident, store.database, clock)
+    chores.begin(stack, incidents, "incidents")
+    deps = _admin_deps(config, clock, store, supervisor, pulse, metrics, egress, outward)
     tls = tls_context(config.admin)
     server = AdminServer(create_app(deps), config.admin.host, config.admin.port, tls)
     await server.open()
@@ -165,17 +154,20 @@ async def _open(
     log.info("listening", url=server.url)
     stack.push_async_callback(supervisor.close)
     await supervisor.open()
-    sweeper = Sweeper(url, database, clock, config.retention, metrics)
-    every_s = config.metrics.browsers_every_s
-    for name, work in {
-        "partitions": _keep_partitions(url, clock),
-        "measuring": _measure(host, metrics, clock, every_s),
-        "sweeps": sweeper.run(),
-        "accounting": _tell_accounts(database, clock),
-        "old requests": _drop_old_requests(database, clock),
-    }.items():
-        _chore(stack, work, name)
+    _begin_rounds(config, clock, stack, store, host, metrics)
     return supervisor, server
+
+
+async def _open_store(config: Config, stack: AsyncExitStack, signals: Signals) -> _Store:
+    """The database, claimed for this daemon alone and at its version; a lost claim stops it."""
+    url = await open_database_url(config, stack)
+    claim = await stack.enter_async_context(Claim(url).held())
+    chores.begin(stack, claim.keep(signals.stop.set), "claim")
+    await migrate.migrate(url)
+    installation = await load_installation(url)
+    vault = await masterkey.open_vault(config, url)
+    database = await stack.enter_async_context(_database(url, config.database, vault))
+    return _Store(url, database, installation)
 
 
 def _database(url: str, settings: DatabaseSettings, vault: Vault) -> Database:
@@ -189,22 +181,45 @@ def _database(url: str, settings: DatabaseSettings, vault: Vault) -> Database:
     )
 
 
+def _begin_rounds(
+    config: Config,
+    clock: Clock,
+    stack: AsyncExitStack,
+    store: _Store,
+    host: ChannelHost,
+    metrics: Metrics,
+) -> None:
+    """What goes on by the clock as long as the daemon runs."""
+    database, every_s = store.database, config.metrics.browsers_every_s
+    sweeper = Sweeper(store.url, database, clock, config.retention, metrics)
+    for name, work in {
+        "partitions": chores.keep_partitions(store.url, clock),
+        "measuring": chores.measure(host.measure, metrics, clock, every_s),
+        "sweeps": sweeper.run(),
+        "accounting": chores.tell_accounts(database, clock),
+        "old requests": chores.drop_old_requests(database, clock),
+    }.items():
+        chores.begin(stack, work, name)
+
+
 def _admin_deps(
     config: Config,
     clock: Clock,
-    database: Database,
+    store: _Store,
     supervisor: Supervisor,
     pulse: Pulse,
     metrics: Metrics,
-    backups: BackupFolder,
+    egress: EgressClient,
     outward: Outward,
 ) -> AdminDeps:
+    database = store.database
     return AdminDeps(
         store=PostgresStore(database),
         portal=PortalStore(database),
         portal_settings=config.portal,
+        egress=egress,
         fleet=supervisor,
-        backups=backups,
+        backups=_backups(config, store),
         settings=config.admin,
         clock=clock,
         version=version("flowhq"),
@@ -223,15 +238,14 @@ def _open_outward(
     config: Config,
     clock: Clock,
     stack: AsyncExitStack,
-    database: Database,
-    installation: Installation,
+    store: _Store,
     client: EgressClient,
     metrics: Metrics,
 ) -> Outward:
     """What tells events outward: the shared reader, and the deliveries to webhooks."""
-    at_once = config.events.deliveries_at_once
+    database, at_once = store.database, config.events.deliveries_at_once
     dispatcher = Dispatcher(database, client, clock, metrics, at_once=at_once)
-    _chore(stack, dispatcher.run(), "webhooks")
+    chores.begin(stack, dispatcher.run(), "webhooks")
     feed = Feed(
         database,
         clock,
@@ -239,16 +253,16 @@ def _open_outward(
         streams_max=config.events.streams,
         queued=dispatcher.queued,
     )
-    _chore(stack, feed.run(), "events")
+    chores.begin(stack, feed.run(), "events")
     return Outward(
         webhooks=WebhookDesk(database, client, dispatcher, clock),
         feed=feed,
-        sending=Sending(database, installation),
+        sending=Sending(database, store.installation),
     )
 
 
-def _backups(config: Config, database: Database, installation: Installation) -> BackupFolder:
-    source = Source(database, installation, config.web.profiles_dir)
+def _backups(config: Config, store: _Store) -> BackupFolder:
+    source = Source(store.database, store.installation, config.web.profiles_dir)
     return BackupFolder(source, config.backup.directory, config.backup.key_file)
 
 
@@ -281,7 +295,7 @@ async def _serve(
     log.info("stopping")
     notifier.stopping()
     server.tell_stopping()
-    await _end(beat)
+    await chores.end(beat)
     closing = asyncio.create_task(supervisor.close(), name="close")
     hurried = asyncio.create_task(signals.hurry.wait(), name="hurry")
     await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
@@ -310,44 +324,8 @@ async def open_database_url(config: Config, stack: AsyncExitStack) -> str:
         return config.database.url.get_secret_value()
     server = EmbeddedPostgres(config.database.data_dir)
     await stack.enter_async_context(server)
-    _chore(stack, server.keep(), "database server")
+    chores.begin(stack, server.keep(), "database server")
     return server.dsn()
-
-
-def require_folders(config: Config) -> list[Path]:
-    """The folders that the daemon keeps its things in; MisconfiguredError names the one that
-    cannot be written, or cannot be made."""
-    folders = folders_of(config)
-    for setting, folder in folders.items():
-        _require_writable(setting, folder)
-    return list(folders.values())
-
-
-def folders_of(config: Config) -> dict[str, Path]:
-    """Where the daemon writes, by the setting that says so."""
-    folders = {
-        "[web] profiles_dir": config.web.profiles_dir,
-        "[logging] directory": config.logging.directory,
-    }
-    if config.database.embedded:
-        folders["[database] data_dir"] = config.database.data_dir
-    if config.retention.archive is not None:
-        folders["[retention] archive_dir"] = config.retention.archive
-    return folders
-
-
-def _require_writable(setting: str, folder: Path) -> None:
-    """Writes a file into the folder, or into the nearest one above in which it would be made."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=nearest):
-            return
-    except OSError as error:
-        raise MisconfiguredError(
-            f"{folder} cannot be written: {error.strerror}.",
-            next_step=f"Give {nearest} to the user that runs the daemon, or set {setting} to "
-            "another folder.",
-        ) from error
 
 
 def web_settings(config: Config) -> WebSettings:
@@ -367,92 +345,3 @@ def web_settings(config: Config) -> WebSettings:
         event_buffer=config.limits.memory_events_per_tenant,
         event_buffer_total=config.limits.memory_events_total,
     )
-
-
-async def _reopen_logs(signals: Signals, log_handle: logs.LogHandle) -> None:
-    """SIGHUP: somebody moved the files away, and wants new ones."""
-    while True:
-        await signals.reload.wait()
-        signals.reload.clear()
-        log_handle.reopen()
-        log.info("log files reopened")
-
-
-def _chore(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:
-    """A side task of the daemon: it ends with the stack, and a death of its own is told."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_chore_done)
-    stack.push_async_callback(_end, task)
-
-
-def _chore_done(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("chore ended", chore=task.get_name(), exc_info=task.exception())
-
-
-async def _tell_accounts(database: Database, clock: Clock) -> None:
-    """Each hour the hour's books: a line a tenant, which stands in its own log too, and one in
-    all."""
-    while True:
-        await clock.sleep(ACCOUNTS_EVERY.total_seconds())
-        try:
-            books = await accounting.fetch_accounts(database, clock.now() - ACCOUNTS_EVERY)
-        except (StoreUnavailableError, StoreRefusedError) as error:
-            log.error("no accounts of this hour", why=str(error))
-            continue
-        for tenant_id, account in books.tenants.items():
-            if account.received or account.wanted_s:
-                log.info("account", tenant_id=str(tenant_id), **accounting.figures(account))
-        total = accounting.figures(books.total())
-        log.info("account of all", tenants=len(books.tenants), **total)
-
-
-async def _measure(host: ChannelHost, metrics: Metrics, clock: Clock, every_s: float) -> None:
-    """What the browsers take, for whoever reads the figures."""
-    while True:
-        metrics.usage = await host.measure()
-        await clock.sleep(every_s)
-
-
-async def _tell_incidents(supervisor: Supervisor, database: Database, clock: Clock) -> None:
-    """An event when many tenants fail at once, and one when that is over."""
-    known: Mapping[str, object] | None = None
-    while True:
-        await clock.sleep(INCIDENTS_EVERY_S)
-        present = supervisor.incident()
-        if (present is None) == (known is None):
-            continue
-        state = (
-            {"state": "over", **(known or {})} if present is None else {"state": "began", **present}
-        )
-        try:
-            await events.tell_incident(database, state)
-        except (StoreUnavailableError, StoreRefusedError) as error:
-            log.warning("incident not told yet", why=str(error))
-            continue
-        known = present
-
-
-async def _drop_old_requests(database: Database, clock: Clock) -> None:
-    """What clients asked for is remembered for its time: idempotency keys and bulk runs."""
-    while True:
-        try:
-            await keys.drop_old_keys(database)
-            await bulk.drop_old_runs(database)
-        except (StoreUnavailableError, StoreRefusedError) as error:
-            log.warning("old requests not dropped", why=str(error))
-        await clock.sleep(REQUESTS_EVERY.total_seconds())
-
-
-async def _keep_partitions(url: str, clock: Clock) -> None:
-    while True:
-        await clock.sleep(PARTITIONS_EVERY.total_seconds())
-        try:
-            await partitions.ensure_ahead(url)
-        except (StoreUnavailableError, StoreRefusedError) as error:
-            log.error("partitions not made ahead", why=str(error))
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})

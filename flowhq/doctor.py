@@ -20,7 +20,7 @@ from flowhq import masterkey
 from flowhq.channel.web import browser, faults
 from flowhq.channel.web.driver import Driver
 from flowhq.config import Config, master_key_file
-from flowhq.daemon import require_folders, web_settings
+from flowhq.daemon import web_settings
 from flowhq.db import datakeys
 from flowhq.db.embedded import find_binaries
 from flowhq.db.owner import owner_connection
@@ -31,6 +31,7 @@ from flowhq.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from flowhq.folders import require_folders
 
 PYTHON_OLDEST = (3, 11)
 # Far above every limit of the things that are tried: only a check that hangs meets it.

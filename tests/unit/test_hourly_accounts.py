@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 import structlog
 
-from flowhq import daemon
+from flowhq import chores
 from flowhq.db import accounting
 from flowhq.db.accounting import Account, Books
 from flowhq.errors import StoreUnavailableError
@@ -39,7 +39,7 @@ class Hours:
     async def run(self, hours: int) -> list[Any]:
         database: Any = None
         with structlog.testing.capture_logs() as lines:
-            task = asyncio.create_task(daemon._tell_accounts(database, self.clock))  # noqa: SLF001
+            task = asyncio.create_task(chores.tell_accounts(database, self.clock))
             await self.clock.advance(hours * 3600)
             task.cancel()
             await asyncio.wait({task})
@@ -71,7 +71,7 @@ async def test_the_death_of_a_chore_is_told() -> None:
 
     with structlog.testing.capture_logs() as lines:
         async with AsyncExitStack() as stack:
-            daemon._chore(stack, work(), "books")  # noqa: SLF001
+            chores.begin(stack, work(), "books")
             await settle()
     [line] = lines
     assert (line["event"], line["chore"], line["log_level"]) == ("chore ended", "books", "critical")
