@@ -4,11 +4,12 @@ For ever, because what waits here is durable neither in memory nor by a guess: t
 bounded themselves (a pump that stops reading, a lane of 50), and stopping cancels them.
 """
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from flowhq.clock import Clock
 from flowhq.errors import StoreUnavailableError
@@ -18,24 +19,29 @@ T = TypeVar("T")
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
+WAIT = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+STORE_IS_AWAY = retry_if_exception_type(StoreUnavailableError)
 
 
 async def until_stored(clock: Clock, call: Callable[[], Awaitable[T]]) -> T:
     """The call's result once the store answers; other errors pass at once."""
-    policy = AsyncRetrying(
-        retry=retry_if_exception_type(StoreUnavailableError),
-        wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
-        sleep=clock.sleep,
-        before_sleep=_tell,
-        reraise=True,
-    )
+    try:
+        return await call()
+    except StoreUnavailableError:
+        log.warning("store unavailable, waiting for it")
+    await clock.sleep(random.uniform(0.0, FIRST_WAIT_S))  # noqa: S311 - jitter, not a secret
+    return await _ask_again(clock, call)
+
+
+async def _ask_again(clock: Clock, call: Callable[[], Awaitable[T]]) -> T:
+    policy = AsyncRetrying(retry=STORE_IS_AWAY, wait=WAIT, sleep=clock.sleep, reraise=True)
 
     async def attempt() -> T:  # a lambda would not be known as something to await
         return await call()
 
-    return await policy(attempt)
-
-
-def _tell(state: RetryCallState) -> None:
-    if state.attempt_number == 1:
-        log.warning("store unavailable, waiting for it")
+    try:
+        return await policy(attempt)
+    finally:
+        # A policy and its steps hold each other: thousands of them, left by an outage to the rare
+        # full garbage collection, would leave holes all over the heap.
+        policy.iter_state.reset()

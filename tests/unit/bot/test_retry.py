@@ -1,8 +1,11 @@
 """Waiting for the store: for ever, jittered, and over at once when cancelled."""
 
 import asyncio
+import gc
+from itertools import count
 
 import pytest
+from tenacity import AsyncRetrying
 
 from flowhq.bot.retry import LONGEST_WAIT_S, until_stored
 from flowhq.errors import InvalidInputError, StoreUnavailableError
@@ -72,3 +75,25 @@ async def test_a_cancellation_in_the_middle_of_a_call_ends_the_call() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ended.is_set()
+
+
+async def test_waiting_leaves_nothing_to_the_garbage_collector() -> None:
+    clock, calls = FakeClock(), count(1)
+
+    async def ask() -> int:
+        number = next(calls)
+        if number < 4:
+            raise StoreUnavailableError("away")
+        return number
+
+    gc.collect()
+    gc.disable()
+    try:
+        waiting = asyncio.create_task(until_stored(clock, ask))
+        await clock.advance(3 * LONGEST_WAIT_S)
+        assert await waiting == 4
+        assert await until_stored(clock, ask) == 5
+        kept = [one for one in gc.get_objects() if isinstance(one, AsyncRetrying)]
+    finally:
+        gc.enable()
+    assert kept == []
