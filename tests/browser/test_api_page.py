@@ -5,7 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Page, Request, async_playwright
+from playwright.async_api import Page, Request, async_playwright, expect
 
 from flowhq.admin.app import ROUTES
 from flowhq.admin.docs import POLICY
@@ -48,7 +48,7 @@ __all__ = [
     "store",
 ]
 
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 COUNT_VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -108,8 +108,7 @@ async def test_the_page_shows_every_operation_and_tries_one(seen: Seen, api: Api
     for section in await page.query_selector_all(".opblock-tag[data-is-open='false']"):
         await section.click()
     await page.wait_for_selector("#operations-default-list_tenants", timeout=WAIT_MS)
-    shown = await page.query_selector_all(".opblock")
-    assert len(shown) == len(ROUTES)
+    await expect(page.locator(".opblock")).to_have_count(len(ROUTES), timeout=WAIT_MS)
     block = page.locator("#operations-default-list_tenants")
     await block.locator(".opblock-summary-control").click()
     await block.locator("button.try-out__btn").click(timeout=WAIT_MS)

@@ -10,13 +10,14 @@ from qrcode.constants import ERROR_CORRECT_L
 
 from tests.browser.conftest import Simulator
 from tests.browser.wa_page import CHAT, CODE, PHONE, READY, WaPage, wa_page
+from tests.fakes.clock import until
 
 WA_JS_SHA256 = "5bfb88027f14a4d8c9e319374e8bb4083201906881cf8c74f75789b32e4106bd"
 
 
 @pytest.fixture
 async def wa(simulator: Simulator, tmp_path: Path, wa_js_path: Path) -> AsyncIterator[WaPage]:
-    await simulator.control("config", sync_delay_ms=0)
+    await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
     async with wa_page(simulator, tmp_path / "profile", wa_js_path.read_text()) as page:
         yield page
         assert page.problems == []
@@ -40,12 +41,13 @@ async def test_a_link_lives_from_its_code_to_its_removal(wa: WaPage) -> None:
     assert [message["text"] for message in await wa.outbox(1)] == ["Karibu"]
 
     await wa.run("(chat) => WPP.chat.markIsRead(chat)", CHAT)
-    reads = await wa.control("reads", phone=PHONE, wait=5)
+    reads = await wa.control("reads", phone=PHONE, wait=25)
     assert [read["phone"] for read in reads["reads"]] == ["255711111111"]
     await wa.until(f"WPP.chat.get('{CHAT}').unreadCount === 0")
 
-    await wa.control("drop", seconds=0.3)
+    await wa.control("drop", seconds=600)
     await wa.until("WPP.whatsapp.Socket.state !== 'CONNECTED'")
+    await wa.control("restore")
     await wa.until(READY)
     since = len(wa.events)
     await wa.receive("Bado upo?")
@@ -95,7 +97,7 @@ async def test_codes_follow_each_other_until_the_page_is_idle(wa: WaPage) -> Non
     await wa.event("conn.qrcode_idle")
     assert await wa.run("WPP.whatsapp.Socket.state") == "UNPAIRED_IDLE"
     assert await wa.run("WPP.conn.getAuthCode()") is None
-    await wa.control("config", qr_ttl=30)
+    await wa.control("config", qr_ttl=300)
     fresh = await wa.run("WPP.conn.refreshQR()")
     answer = await wa.control("scan", qr=fresh["fullCode"], phone=PHONE)
     assert answer["ok"]
@@ -106,6 +108,8 @@ async def test_the_states_of_a_pairing_come_in_order(wa: WaPage) -> None:
     await wa.control("config", sync_delay_ms=300)
     await wa.open()
     await wa.pair()
+    await wa.event("conn.stream_info_changed", lambda info: info == "NORMAL")
+    await wa.event("conn.main_loaded")
     modes = wa.values("conn.stream_mode_changed")
     assert modes[modes.index("QR") :] == ["QR", "SYNCING", "MAIN"]
     infos = wa.values("conn.stream_info_changed")
@@ -144,6 +148,7 @@ async def test_a_page_may_load_itself_anew_after_the_scan(wa: WaPage) -> None:
     await wa.open()
     wa.page.on("load", lambda page: loads.append(page.url))
     await wa.pair(history=[{"with": "255711111111", "text": "zamani"}])
+    await until(lambda: loads)
     assert len(loads) == 1
     messages = await wa.run(
         "async (chat) => (await WPP.chat.getMessages(chat)).map((m) => m.body)", CHAT
@@ -186,8 +191,12 @@ async def test_a_conflict_is_not_ended_by_losing_the_connection(wa: WaPage) -> N
     await wa.control("conflict", phone=PHONE)
     await wa.event("conn.stream_mode_changed", lambda mode: mode == "CONFLICT")
     await wa.control("drop", seconds=0)
-    closed = await wa.control("events", after=0, wait=5)
-    assert any(event["event"] == "socket_closed" for event in closed["events"]), closed
+
+    async def closed() -> bool:
+        events = (await wa.control("events"))["events"]
+        return "socket_closed" in [event["event"] for event in events]
+
+    await until(closed)
     assert await wa.run("WPP.whatsapp.Socket.state") == "CONFLICT"
     await wa.run("WPP.whatsapp.Socket.takeover()")
     await wa.until(READY)
@@ -227,7 +236,7 @@ async def test_losing_the_network_is_seen_and_healed(wa: WaPage) -> None:
 async def test_a_dropped_page_stays_main_but_not_normal(wa: WaPage) -> None:
     await wa.open()
     await wa.pair()
-    await wa.control("drop", seconds=60, hard=True)
+    await wa.control("drop", seconds=600, hard=True)
     await wa.until("WPP.conn.getStreamData().info !== 'NORMAL'")
     assert await wa.run("WPP.conn.getStreamData().mode") == "MAIN"
     await wa.control("restore")
@@ -260,7 +269,7 @@ async def test_the_policy_of_the_page_stops_foreign_scripts_only(wa: WaPage, csp
 
 
 async def test_modules_that_come_late_are_waited_for(wa: WaPage) -> None:
-    await wa.control("config", module_delay_ms=2000)
+    await wa.control("config", module_delay_ms=5000)
     await wa.open(goto=False)
     await wa.page.goto(wa.simulator.url, wait_until="commit")
     assert await wa.run("window.Debug === undefined")

@@ -27,6 +27,7 @@ from tests.browser.conftest import Simulator
 from tests.browser.web_tenant import (
     CHAT,
     CUSTOMER,
+    HASTY,
     LID_CHAT,
     LIMIT_S,
     PHONE,
@@ -35,8 +36,8 @@ from tests.browser.web_tenant import (
     open_tenant,
     outbound,
     settings_for,
-    until,
 )
+from tests.fakes.clock import until
 
 ID = "3EB0AABBCCDDEEFF0011"
 # Chats are found only once the test says so.
@@ -57,9 +58,12 @@ HOLD_CHATS = """() => {
 
 
 @pytest.fixture
-async def host(simulator: Simulator, tmp_path: Path) -> AsyncIterator[BrowserHost]:
-    await simulator.control("config", sync_delay_ms=0)
-    async with open_host(settings_for(simulator.url, tmp_path / "profiles")) as host:
+async def host(
+    simulator: Simulator, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[BrowserHost]:
+    await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
+    changes = getattr(request, "param", {})
+    async with open_host(settings_for(simulator.url, tmp_path / "profiles", **changes)) as host:
         yield host
 
 
@@ -91,8 +95,13 @@ async def test_a_scanned_code_leads_through_pairing_to_ready(tenant: WebTenant) 
 async def test_codes_are_told_once_each_until_they_run_out_and_again_when_asked(
     host: BrowserHost, simulator: Simulator
 ) -> None:
-    await simulator.control("config", qr_ttl=1, qr_max=2)
+    await simulator.control("config", qr_max=2)
     async with open_tenant(host, simulator) as tenant:
+        await tenant.told(QrShown)
+        since = len(tenant.events)
+        await simulator.control("clock", advance_s=51)
+        await tenant.told(QrShown, since=since)
+        await simulator.control("clock", advance_s=51)
         await tenant.told(QrIdle)
         codes = [code.text for code in tenant.all_of(QrShown)]
         assert len(codes) == len(set(codes)) == 2
@@ -173,10 +182,11 @@ async def test_a_lost_connection_is_told_and_comes_back_by_itself(tenant: WebTen
     await tenant.pair()
     since = len(tenant.events)
 
-    await tenant.simulator.control("drop", seconds=1)
+    await tenant.simulator.control("drop", seconds=600)
     await tenant.told(ConnectionLost, since=since)
     assert not (await tenant.channel.probe()).connected
     await tenant.receive("Bado upo?")
+    await tenant.simulator.control("restore")
 
     await tenant.told(Ready, since=since)
     (message,) = await tenant.messages(1, since=since)
@@ -347,6 +357,7 @@ async def test_a_buffer_that_nobody_reads_tells_how_much_it_dropped(
         feed.take_events(batch)
 
         await tenant.told(EventsDropped, since=since)
+        await tenant.messages(5, since=since)
 
         assert tenant.all_of(EventsDropped, since) == [EventsDropped(7)]
         assert len(tenant.all_of(MessageSeen, since)) == 5
@@ -415,6 +426,7 @@ async def test_an_address_that_is_none_is_refused_for_good(tenant: WebTenant) ->
     assert refused.value.retry is False
 
 
+@pytest.mark.parametrize("host", [HASTY], indirect=True)
 async def test_a_held_message_is_unknown_pending_in_the_store_and_sent_once_later(
     tenant: WebTenant,
 ) -> None:
@@ -456,11 +468,12 @@ async def test_a_send_that_the_page_is_still_at_is_pending_and_is_not_begun_agai
     assert [message["id"] for message in await tenant.outbox(1)] == [ID]
 
 
+@pytest.mark.parametrize("host", [HASTY], indirect=True)
 async def test_a_message_sent_while_offline_is_unknown_and_goes_out_after_the_reconnect(
     tenant: WebTenant,
 ) -> None:
     await tenant.pair()
-    await tenant.simulator.control("drop", seconds=30)
+    await tenant.simulator.control("drop", seconds=600)
     await tenant.told(ConnectionLost)
 
     with pytest.raises(SendUnknownError):
@@ -471,6 +484,7 @@ async def test_a_message_sent_while_offline_is_unknown_and_goes_out_after_the_re
     assert [message["id"] for message in await tenant.outbox(1)] == [ID]
 
 
+@pytest.mark.parametrize("host", [HASTY], indirect=True)
 async def test_a_lost_answer_is_unknown_and_found_in_the_store_after_a_restart(
     tenant: WebTenant,
 ) -> None:
@@ -524,7 +538,7 @@ async def test_reading_and_typing_are_seen_at_the_phone(tenant: WebTenant) -> No
     await tenant.channel.show_typing(CHAT, 5)
     await tenant.channel.mark_read(CHAT)
 
-    reads = await tenant.simulator.control("reads", phone=PHONE, wait=10)
+    reads = await tenant.simulator.control("reads", phone=PHONE, wait=25)
     assert [read["ids"] for read in reads["reads"]] == [[message_id]]
     events = (await tenant.simulator.control("events"))["events"]
     assert "chatstate" in {event["event"] for event in events}

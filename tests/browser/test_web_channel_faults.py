@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,22 +25,28 @@ from flowhq.model import MessageId, Reason, Rung
 from tests.browser.conftest import Simulator
 from tests.browser.web_tenant import (
     CHAT,
+    HASTY,
+    LIMIT_S,
     WebTenant,
     open_host,
     open_tenant,
     outbound,
     settings_for,
-    until,
 )
+from tests.fakes.clock import until
+from tests.ports import free_port
 
 ID = "3EB0AABBCCDDEEFF0011"
 SET_MODE = "(mode) => { require('WAWebStreamModel').Stream.mode = mode; }"
 
 
 @pytest.fixture
-async def host(simulator: Simulator, tmp_path: Path) -> AsyncIterator[BrowserHost]:
-    await simulator.control("config", sync_delay_ms=0)
-    async with open_host(settings_for(simulator.url, tmp_path / "profiles")) as host:
+async def host(
+    simulator: Simulator, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[BrowserHost]:
+    await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
+    changes = getattr(request, "param", {})
+    async with open_host(settings_for(simulator.url, tmp_path / "profiles", **changes)) as host:
         yield host
 
 
@@ -49,6 +55,16 @@ async def tenant(host: BrowserHost, simulator: Simulator) -> AsyncIterator[WebTe
     async with open_tenant(host, simulator) as tenant:
         await tenant.pair()
         yield tenant
+
+
+async def gone(processes: Iterable[process.Process]) -> None:
+    """None of them runs any more."""
+    known = list(processes)
+    await until(
+        lambda: not any(process.is_alive(one) for one in known),
+        "their end",
+        within_s=LIMIT_S,
+    )
 
 
 def reason_of(error: ChannelError) -> str:
@@ -66,6 +82,7 @@ async def comes_back(tenant: WebTenant, rung: Rung = Rung.BROWSER) -> None:
     await until(
         lambda: "Umerudi?" in [e.message.text for e in tenant.all_of(MessageSeen, since)],
         "a message after the return",
+        within_s=LIMIT_S,
     )
 
 
@@ -110,6 +127,7 @@ async def test_a_rung_throws_away_what_it_says_and_no_more(tenant: WebTenant, ru
     assert len(tenant.page().context.pages) == 1
 
 
+@pytest.mark.parametrize("host", [HASTY], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_page_that_hangs_is_replaced_in_its_browser(
     tenant: WebTenant, number: signal.Signals
@@ -124,7 +142,7 @@ async def test_a_page_that_hangs_is_replaced_in_its_browser(
     await comes_back(tenant, Rung.PAGE)
 
     assert tenant.browser() == browser
-    assert [one for one in renderers if process.is_alive(one)] == []
+    await gone(renderers)
     assert len(tenant.page().context.pages) == 1
 
 
@@ -166,6 +184,7 @@ async def test_a_send_that_a_reload_interrupts_is_unknown(tenant: WebTenant) -> 
         await sending
 
 
+@pytest.mark.parametrize("host", [HASTY], indirect=True)
 async def test_a_hung_page_is_found_by_the_probe_and_can_still_be_closed(
     tenant: WebTenant,
 ) -> None:
@@ -175,14 +194,14 @@ async def test_a_hung_page_is_found_by_the_probe_and_can_still_be_closed(
     with pytest.raises(ChannelRestartError) as hung:
         await tenant.channel.probe()
     assert reason_of(hung.value) == Reason.PAGE_HUNG
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     with pytest.raises(SendUnknownError):
         await tenant.channel.send(outbound(ID))
 
     tree = process.tree_of(tenant.browser())
     await tenant.close()
 
-    assert [one for one in tree if process.is_alive(one)] == []
+    await gone(tree)
     await comes_back(tenant)
 
 
@@ -193,8 +212,8 @@ async def test_a_hung_page_can_be_killed_at_once(tenant: WebTenant) -> None:
     started = time.monotonic()
     await tenant.channel.kill()
 
-    assert time.monotonic() - started < 3
-    assert [one for one in tree if process.is_alive(one)] == []
+    assert time.monotonic() - started < 30
+    await gone(tree)
 
 
 async def test_a_page_that_wants_to_leave_stays_where_it_is(
@@ -235,12 +254,12 @@ async def test_a_linked_page_that_opens_into_an_outage_tells_it_and_recovers(
     tenant: WebTenant,
 ) -> None:
     await tenant.close()
-    await tenant.simulator.control("drop", seconds=60)
+    await tenant.simulator.control("drop", seconds=600)
     since = len(tenant.events)
 
     await tenant.open()
 
-    await tenant.told(ConnectionLost, since=since, limit_s=30)
+    await tenant.told(ConnectionLost, since=since)
     assert not (await tenant.channel.probe()).connected
     await tenant.simulator.control("restore")
     await tenant.told(Ready, since=since)
@@ -276,7 +295,7 @@ async def foreign_server() -> AsyncIterator[str]:
 async def test_a_page_without_whatsapp_in_it_is_unusable_and_leaves_nothing_running(
     simulator: Simulator, tmp_path: Path, foreign_server: str
 ) -> None:
-    settings = settings_for(foreign_server.rstrip("/"), tmp_path, launch_timeout_s=3)
+    settings = settings_for(foreign_server.rstrip("/"), tmp_path, launch_timeout_s=10)
     async with open_host(settings) as host:
         tenant = WebTenant(host, simulator)
 
@@ -309,9 +328,9 @@ async def test_a_server_that_answers_with_an_error_is_a_lost_connection(
 
 
 async def test_a_server_that_is_not_there_is_a_lost_connection(
-    simulator: Simulator, tmp_path: Path, unused_tcp_port: int
+    simulator: Simulator, tmp_path: Path
 ) -> None:
-    async with open_host(settings_for(f"http://127.0.0.1:{unused_tcp_port}", tmp_path)) as host:
+    async with open_host(settings_for(f"http://127.0.0.1:{free_port()}", tmp_path)) as host:
         with pytest.raises(ChannelRestartError) as lost:
             await WebTenant(host, simulator).channel.open()
         assert reason_of(lost.value) == Reason.CONNECTION_LOST
@@ -365,7 +384,7 @@ async def test_a_killed_browser_ends_the_channel_and_the_pairing_survives(
 
     assert reason_of(await tenant.lost()) == Reason.BROWSER_GONE
     await tenant.close()
-    assert [one for one in tree if process.is_alive(one)] == []
+    await gone(tree)
     await comes_back(tenant)
 
 
@@ -390,7 +409,7 @@ async def test_a_killed_driver_takes_its_browsers_along_and_is_started_again(
 
         assert reason_of(await tenant.lost()) == Reason.BROWSER_GONE
         assert reason_of(await other.lost()) == Reason.BROWSER_GONE
-        assert await process.wait_gone(trees, limit_s=2) == []
+        assert await process.wait_gone(trees, limit_s=30) == []
         await comes_back(tenant)
         await comes_back(other)
 

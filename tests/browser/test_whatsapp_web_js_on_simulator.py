@@ -18,7 +18,7 @@ from tests.browser.conftest import Simulator
 HERE = Path(__file__).parent / "wwebjs"
 ROOT = Path(__file__).parents[2]
 INSTALL_LIMIT_S = 240
-RUN_LIMIT_S = 150
+RUN_LIMIT_S = 300
 ASHA = "255711111111@c.us"
 STEPS = [
     "qr", "ready", "inbound", "reply", "acks", "read", "drop", "reconnect", "conflict",

@@ -25,7 +25,7 @@ from playwright.async_api import (
 
 from tests.browser.conftest import Simulator
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 POLL_S = 0.05
 USER_AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "

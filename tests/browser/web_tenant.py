@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,25 +31,27 @@ from flowhq.model import (
     TenantId,
 )
 from tests.browser.conftest import Simulator
+from tests.fakes.clock import until
 
 Event = TypeVar("Event", bound=ChannelEvent)
 
-LIMIT_S = 20.0
-POLL_S = 0.02
+LIMIT_S = 60.0
 PHONE = "255712345678"
 CUSTOMER = "255711111111"
 CHAT = Jid(f"{CUSTOMER}@c.us")
 LID_CHAT = Jid("100000000000077@lid")
+# For tests in which a page never answers.
+HASTY = {"send_timeout_s": 3, "probe_timeout_s": 3}
 
 
 def settings_for(url: str, profiles: Path, **changes: Any) -> WebSettings:
-    """Limits short enough for a test to wait for them, long enough for two busy cores."""
+    """Limits long enough for two busy cores; with HASTY, short enough to wait for them in vain."""
     usual = WebSettings(
         url=f"{url}/",
         profiles_dir=profiles,
-        launch_timeout_s=30,
-        send_timeout_s=3,
-        probe_timeout_s=3,
+        launch_timeout_s=60,
+        send_timeout_s=20,
+        probe_timeout_s=20,
     )
     return replace(usual, **changes)
 
@@ -67,14 +69,6 @@ def outbound(client_id: str, text: str = "Karibu", to: Jid = CHAT) -> OutboundMe
         due_at_monotonic=0.0,
         planned_at=now,
     )
-
-
-async def until(holds: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
-    """Looks again and again; an AssertionError that says what did not come."""
-    deadline = asyncio.get_running_loop().time() + limit_s
-    while not holds():
-        assert asyncio.get_running_loop().time() < deadline, f"not within {limit_s} s: {what}"
-        await asyncio.sleep(POLL_S)
 
 
 class WebTenant:
@@ -120,14 +114,15 @@ class WebTenant:
 
     async def told(self, kind: type[Event], *, since: int = 0, limit_s: float = LIMIT_S) -> Event:
         """The first event of the kind from ``since`` on, waited for."""
-        await until(lambda: bool(self.all_of(kind, since)), kind.__name__, limit_s)
+        await until(lambda: self.all_of(kind, since), kind.__name__, within_s=limit_s)
         return self.all_of(kind, since)[0]
 
     async def messages(self, count: int, *, since: int = 0) -> list[InboundMessage]:
         """The first ``count`` messages from ``since`` on."""
         await until(
             lambda: len(self.all_of(MessageSeen, since)) >= count,
-            f"{count} messages, have {len(self.all_of(MessageSeen, since))}",
+            f"{count} messages",
+            within_s=LIMIT_S,
         )
         return [event.message for event in self.all_of(MessageSeen, since)[:count]]
 
@@ -138,11 +133,11 @@ class WebTenant:
                 for event in self.all_of(AckSeen)
             )
 
-        await until(seen, f"ack {level} of {client_id}")
+        await until(seen, f"ack {level} of {client_id}", within_s=LIMIT_S)
 
     async def lost(self, limit_s: float = LIMIT_S) -> ChannelError:
         """What ended the event reader."""
-        await until(lambda: self.fault is not None, "a fault", limit_s)
+        await until(lambda: self.fault is not None, "a fault", within_s=limit_s)
         assert self.fault is not None
         await self._stop_reading()
         return self.fault

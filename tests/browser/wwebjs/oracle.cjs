@@ -13,7 +13,7 @@ const path = require('node:path');
 const options = JSON.parse(process.argv[2]);
 const { Client, LocalAuth } = createRequire(path.join(options.modules, 'package.json'))('whatsapp-web.js');
 
-const LIMIT_MS = 30000;
+const LIMIT_MS = 60000;
 const POLL_MS = 50;
 const PHONE = '255700000001';
 const ASHA = '255711111111';
@@ -107,7 +107,7 @@ async function talk({ client, all, event }) {
   tell('inbound', { ...brief(heard), contact: contact.name, chat: chat.name, unread: chat.unreadCount });
 
   const reply = await heard.reply('Karibu', undefined, { sendSeen: false });
-  const { messages } = await control('outbox', { phone: PHONE, wait: 5 });
+  const { messages } = await control('outbox', { phone: PHONE, wait: 25 });
   tell('reply', { id: reply.id._serialized, outbox: messages.map(({ text, to, quoted }) => ({ text, to, quoted })) });
 
   for (const ack of [2, 3]) {
@@ -117,13 +117,13 @@ async function talk({ client, all, event }) {
   tell('acks', { acks: all('message_ack').map(([, ack]) => ack) });
 
   const marked = await chat.sendSeen();
-  const { reads } = await control('reads', { phone: PHONE, wait: 5 });
+  const { reads } = await control('reads', { phone: PHONE, wait: 25 });
   const after = await client.getChatById(ASHA_CHAT);
   tell('read', { marked, ids: reads.map(({ ids }) => ids), heard: heard.id.id, unread: after.unreadCount });
 }
 
 async function loseConnection({ client, all, event }) {
-  await control('drop', { seconds: 60 });
+  await control('drop', { seconds: 600 });
   await event('change_state', (state) => state !== 'CONNECTED');
   const sent = await client.sendMessage(ASHA_CHAT, 'Bila mtandao', { sendSeen: false });
   tell('drop', { ack: sent.ack, states: all('change_state').map(([state]) => state) });
@@ -172,7 +172,10 @@ async function meetOtherKinds({ client, all, event }) {
   await write('Kwa lid', { lid: LID });
   const [hidden] = await event('message', (message) => message.body === 'Kwa lid');
   const answer = await hidden.reply('Sawa');
-  const { messages } = await control('outbox', { phone: PHONE });
+  const messages = await until('the answer at the phone', async () => {
+    const found = (await control('outbox', { phone: PHONE })).messages;
+    return found.at(-1).text === 'Sawa' && found;
+  });
   tell('lid', { ...brief(hidden), answered: answer.to, to: messages.at(-1).to });
 }
 
@@ -183,7 +186,10 @@ async function restart(first) {
   await second.client.initialize();
   await second.event('ready');
   const chat = await second.client.getChatById(ASHA_CHAT);
-  const past = await chat.fetchMessages({ limit: 100 });
+  const past = await until('what came meanwhile', async () => {
+    const found = await chat.fetchMessages({ limit: 100 });
+    return found.at(-1)?.body === 'Uko wapi?' && found;
+  });
   const found = await second.client.getMessageById(past[0].id._serialized);
   tell('restart', {
     codes: second.all('qr').length,
@@ -209,14 +215,15 @@ async function logoutInPage(session) {
   await control('scan', { qr: code, phone: PHONE });
   await event('ready', () => all('ready').length === 2);
   await client.logout();
-  const { devices } = await control('state');
-  tell('logout_in_page', { devices: devices.length });
+  await until('the end of the link', async () => (await control('state')).devices.length === 0);
+  tell('logout_in_page', { devices: 0 });
 }
 
 async function main() {
   const first = makeClient();
   let last = first;
   try {
+    await control('config', { qr_ttl: 600 });
     await first.client.initialize();
     await link(first);
     await talk(first);
