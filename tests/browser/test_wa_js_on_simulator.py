@@ -269,7 +269,7 @@ async def test_the_policy_of_the_page_stops_foreign_scripts_only(wa: WaPage, csp
 
 
 async def test_modules_that_come_late_are_waited_for(wa: WaPage) -> None:
-    await wa.control("config", module_delay_ms=5000)
+    await wa.control("config", module_delay_ms=2000)
     await wa.open(goto=False)
     await wa.page.goto(wa.simulator.url, wait_until="commit")
     assert await wa.run("window.Debug === undefined")
