@@ -5,7 +5,6 @@ order of shutdown, read from the bottom up.
 """
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from flowhq import chores, killpoints, masterkey, watchdog
+from flowhq import chores, heap, killpoints, masterkey, watchdog
 from flowhq import log as logs
 from flowhq.admin.app import create_app
 from flowhq.admin.credentials import PostgresCredentials
@@ -54,9 +53,6 @@ from flowhq.webhooks.feed import Feed
 
 log = structlog.get_logger(__name__)
 
-# Objects made and not freed until the young, the middle and all are looked through: 2,000,000 for
-# all, which is some hundred MB at the very most.
-GC_THRESHOLDS = (5_000, 10, 40)
 # How long a command waits for a daemon that is just going.
 COMMAND_CLAIM_S = 2.0
 
@@ -102,7 +98,7 @@ async def _live(config: Config, around: Surroundings, log_handle: logs.LogHandle
             await asyncio.wait({starting})
             return
         supervisor, server = starting.result()
-        _calm_collector()
+        heap.calm_collector()
         await _serve(supervisor, server, signals, pulse)
 
 
@@ -198,6 +194,7 @@ def _begin_rounds(
         "sweeps": sweeper.run(),
         "accounting": chores.tell_accounts(database, clock),
         "old requests": chores.drop_old_requests(database, clock),
+        "memory": heap.keep(clock),
     }.items():
         chores.begin(stack, work, name)
 
@@ -264,14 +261,6 @@ def _open_outward(
 def _backups(config: Config, store: _Store) -> BackupFolder:
     source = Source(store.database, store.installation, config.web.profiles_dir)
     return BackupFolder(source, config.backup.directory, config.backup.key_file)
-
-
-def _calm_collector() -> None:
-    """Full garbage collections become rare: one stops the loop for 0.1 s and more, since caches of
-    hundreds of tenants are a million objects. What the start made is never looked at again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _outer_parts(config: Config, around: Surroundings) -> tuple[ChannelHost, MakeLedger]:
