@@ -94,6 +94,11 @@ class StoreUnavailableError(FlowHQError):
     exit_code = ExitCode.UNAVAILABLE
 
 
+class StoreTimeoutError(StoreUnavailableError):
+    """PostgreSQL took up a statement and did not end it in time: it is away, or it is this very
+    statement, which only others can tell."""
+
+
 class StoreRefusedError(FlowHQError):
     """PostgreSQL answered that it will not (version, rights, newer schema): stop."""
 

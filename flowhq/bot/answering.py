@@ -1,22 +1,35 @@
 """One recorded message through the responder: one transaction, then its replies are lined up."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
 
 from flowhq.bot.deciding import Deciding, Guards, Responder, Step
-from flowhq.bot.ports import Ledger, Stage
+from flowhq.bot.ports import Decide, Ledger, Stage
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
-from flowhq.errors import ChannelError, StoreUnavailableError
+from flowhq.errors import ChannelError, StoreTimeoutError, StoreUnavailableError
 from flowhq.model import ChatKey, InboxKey, OutboundMessage
 
 log = structlog.get_logger(__name__)
 
 # No wait between two attempts is longer (300 s); a clock that was set must not make it so.
 LONGEST_WAIT_S = 300.0
+# A store that is well writes a mark in milliseconds. Longer, and an absence that ends meanwhile is
+# taken for the message's fault.
+PROOF_S = 2.0
+
+
+class _NotDoneError(Exception):
+    """The store is well, and did not get done with one message's step: it is counted."""
+
+    def __init__(self, cause: StoreTimeoutError, wait_s: float | None) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.wait_s = wait_s
 
 
 class Answering:
@@ -58,7 +71,9 @@ class Answering:
         """True when nothing more is to be done for this message."""
         decide = partial(self._deciding.decide, step)
         try:
-            rows = await until_stored(self._clock, lambda: self._ledger.process(key, decide))
+            rows = await until_stored(self._clock, lambda: self._processed(key, decide))
+        except _NotDoneError as late:
+            return await self._failed(key, late.cause, late.wait_s)
         except (ChannelError, StoreUnavailableError):
             raise
         except Exception as error:  # noqa: BLE001 - a chat's boundary: the tenant goes on
@@ -73,14 +88,31 @@ class Answering:
         self._send(rows)
         return True
 
+    async def _processed(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
+        """The step. One that is not ended in time is an attempt like any other if the store stores
+        at once that it was one: then it is this message, else the store is away."""
+        try:
+            return await self._ledger.process(key, decide)
+        except StoreTimeoutError as error:
+            try:
+                async with asyncio.timeout(PROOF_S):
+                    wait_s = await self._ledger.postpone(key, error=type(error).__name__)
+            except TimeoutError:
+                raise error from None
+            raise _NotDoneError(error, wait_s) from error
+
     async def _postponed(self, key: InboxKey, error: Exception) -> bool:
-        self._traces.count(Stage.ANSWERED, "failed")
-        log.error("message not answered", message_id=key.message_id, exc_info=error)
         why = type(error).__name__
         wait_s = await until_stored(self._clock, lambda: self._ledger.postpone(key, error=why))
+        return await self._failed(key, error, wait_s)
+
+    async def _failed(self, key: InboxKey, error: Exception, wait_s: float | None) -> bool:
+        """True when it was the last attempt; else when the next one is due."""
+        self._traces.count(Stage.ANSWERED, "failed")
+        log.error("message not answered", message_id=key.message_id, exc_info=error)
         if wait_s is None:
             self._traces.count(Stage.ANSWERED, "dead")
-            log.error("message given up", message_id=key.message_id, why=why)
+            log.error("message given up", message_id=key.message_id, why=type(error).__name__)
             return True
         await self._clock.sleep(min(wait_s, LONGEST_WAIT_S))
         return False

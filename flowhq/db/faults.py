@@ -92,21 +92,20 @@ UNREACHABLE_STEP = "Check that PostgreSQL runs and that [database] url reaches i
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Every error of asyncpg and of the connection leaves as one of ours, cause attached.
+def translated(late: type[StoreUnavailableError] = StoreUnavailableError) -> Iterator[None]:
+    """Every error of asyncpg and of the connection leaves as one of ours, cause attached; one of
+    time, ours or the server's, as ``late``.
 
     To be put around calls into asyncpg only: an OSError or TimeoutError inside is the store's.
     """
     try:
         yield
+    except (TimeoutError, asyncpg.QueryCanceledError) as error:
+        raise late("PostgreSQL did not answer in time.", next_step=UNREACHABLE_STEP) from error
     except asyncpg.PostgresError as error:
         raise _of_server(error) from error
     except (asyncpg.InternalClientError, asyncpg.InterfaceError) as error:
         raise _of_client(error) from error
-    except TimeoutError as error:
-        raise StoreUnavailableError(
-            "PostgreSQL did not answer in time.", next_step=UNREACHABLE_STEP
-        ) from error
     except OSError as error:
         raise StoreUnavailableError(
             f"PostgreSQL cannot be reached ({type(error).__name__}).", next_step=UNREACHABLE_STEP

@@ -17,7 +17,7 @@ from asyncpg import Record
 from asyncpg.pool import PoolConnectionProxy
 
 from flowhq.db.faults import connecting, translated
-from flowhq.errors import StoreRefusedError, StoreUnavailableError
+from flowhq.errors import StoreRefusedError, StoreTimeoutError, StoreUnavailableError
 from flowhq.figures import PoolFigures
 from flowhq.model import TenantId
 from flowhq.vault import Vault
@@ -54,7 +54,8 @@ SELECT current_setting('server_version_num')::int AS version, current_user::text
 
 
 class Tx:
-    """One open transaction. Errors of the database leave its methods as the product's own."""
+    """One open transaction. Errors of the database leave its methods as the product's own: a
+    statement that is not ended in time as StoreTimeoutError."""
 
     __slots__ = ("_connection", "_vault")
 
@@ -72,19 +73,19 @@ class Tx:
         return self._vault
 
     async def execute(self, sql: str, *args: object) -> str:
-        with translated():
+        with translated(late=StoreTimeoutError):
             return await self._connection.execute(sql, *args)
 
     async def fetch(self, sql: str, *args: object) -> list[Record]:
-        with translated():
+        with translated(late=StoreTimeoutError):
             return await self._connection.fetch(sql, *args)
 
     async def fetchrow(self, sql: str, *args: object) -> Record | None:
-        with translated():
+        with translated(late=StoreTimeoutError):
             return await self._connection.fetchrow(sql, *args)
 
     async def fetchval(self, sql: str, *args: object) -> Any:
-        with translated():
+        with translated(late=StoreTimeoutError):
             return await self._connection.fetchval(sql, *args)
 
 
@@ -270,8 +271,9 @@ def _session_settings() -> dict[str, str]:
 
 
 async def _abandon(connection: "PoolConnectionProxy[Record]", error: BaseException) -> None:
-    """Roll back if the server still answers; cut the connection if it may not."""
-    if isinstance(error, StoreUnavailableError):
+    """Roll back if the server still answers; cut the connection if it may not. A statement that is
+    not ended in time is broken off at the server: else it would run on there, with its locks."""
+    if isinstance(error, StoreUnavailableError) and not isinstance(error, StoreTimeoutError):
         _cut(connection)
         return
     try:

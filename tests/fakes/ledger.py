@@ -17,7 +17,7 @@ from uuid import UUID
 
 from flowhq.bot.ports import Decide
 from flowhq.clock import Clock
-from flowhq.errors import StoreUnavailableError
+from flowhq.errors import StoreTimeoutError, StoreUnavailableError
 from flowhq.model import (
     Ack,
     ChatKey,
@@ -59,11 +59,16 @@ class Outages:
         self.calls: list[str] = []
         self._before: Counter[str] = Counter()
         self._after: Counter[str] = Counter()
+        self._late: Counter[str] = Counter()
         self._gates: dict[str, asyncio.Event] = {}
 
     def fail(self, method: str, times: int = 1) -> None:
         """The next calls are refused: nothing is stored. "commit" is the end of ``process``."""
         self._before[method] += times
+
+    def time_out(self, method: str, times: int = 1) -> None:
+        """The next calls are taken up and not ended in time: nothing is stored."""
+        self._late[method] += times
 
     def lose_answer(self, method: str, times: int = 1) -> None:
         """The next calls are stored, and the connection breaks before the answer."""
@@ -79,6 +84,8 @@ class Outages:
         await self.turn(method)
         if self.breaks(method):
             raise StoreUnavailableError("The database is away.")
+        if self._spend(self._late, method):
+            raise StoreTimeoutError("The database did not answer in time.")
 
     async def turn(self, method: str) -> None:
         await asyncio.sleep(0)

@@ -17,7 +17,7 @@ from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database, Tx
-from flowhq.errors import FlowHQError, StoreRefusedError, StoreUnavailableError
+from flowhq.errors import FlowHQError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError
 from flowhq.model import InboxState, TenantId
 from tests.fakes.clock import until
 from tests.integration.db.conftest import open_shop
@@ -142,18 +142,45 @@ async def test_a_full_pool_is_unavailable_in_time(postgres_url: str) -> None:
     async with impatient(postgres_url) as database:
         async with database.ops():
             began = time.monotonic()
-            with pytest.raises(StoreUnavailableError):
+            with pytest.raises(StoreUnavailableError) as full:
                 await database.ping()
+            assert not isinstance(full.value, StoreTimeoutError)
             assert time.monotonic() - began < GIVEN_UP_S
         await database.ping()
 
 
-async def test_a_slow_statement_ends_and_its_connection_is_not_reused(postgres_url: str) -> None:
+async def test_a_slow_statement_ends_at_the_server_too(postgres_url: str) -> None:
     async with impatient(postgres_url) as database:
-        with pytest.raises(StoreUnavailableError, match="did not answer in time"):
+        with pytest.raises(StoreTimeoutError, match="did not answer in time"):
             async with database.ops() as tx:
-                await tx.execute("SELECT pg_sleep(30)")
+                await tx.execute("SELECT pg_advisory_xact_lock(7), pg_sleep(30)")
         await until_open(database)
+        async with database.ops() as tx:
+            assert await tx.fetchval("SELECT pg_try_advisory_xact_lock(7)")
+
+
+async def test_a_statement_that_the_server_itself_breaks_off_is_one_not_ended_in_time(
+    postgres_url: str,
+) -> None:
+    async with impatient(postgres_url) as database, database.ops() as tx:
+        await tx.execute("SET LOCAL statement_timeout = 10")
+        with pytest.raises(StoreTimeoutError):
+            await tx.execute("SELECT pg_sleep(30)")
+
+
+async def test_a_step_that_does_not_end_is_told_from_a_server_that_is_away(
+    postgres_url: str,
+) -> None:
+    async with Database(postgres_url, command_timeout_s=2.0) as database:
+        shop = await open_shop(database, await load_installation(postgres_url), "+255700000001")
+        recorded = await shop.ledger.record(TEXT, state=InboxState.NEW)
+        async with database.tenant(shop.tenant_id) as holder:
+            await holder.execute("SELECT FROM conversations FOR UPDATE")
+            with pytest.raises(StoreTimeoutError):
+                await shop.ledger.process(recorded.key, say("Karibu"))
+            assert await shop.ledger.postpone(recorded.key, error="late") == 2
+        (row,) = await shop.ledger.process(recorded.key, say("Karibu"))
+        assert row.text == "Karibu"
 
 
 async def test_a_cancelled_transaction_is_rolled_back(postgres_url: str) -> None:

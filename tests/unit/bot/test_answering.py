@@ -285,6 +285,33 @@ async def test_an_outage_is_waited_out_and_is_no_failure_of_the_message(bench: B
     assert [row.text for row in bench.sent] == ["re: text 1"]
 
 
+async def test_a_message_that_the_store_never_gets_done_with_is_given_up_and_the_chat_goes_on(
+    bench: Bench,
+) -> None:
+    chat, poison = await bench.receive(1)
+    bench.ledger.outages.time_out("process", 5)
+    handling = asyncio.create_task(bench.answering.handle(chat, poison))
+    await bench.clock.advance(2 + 10 + 60 + 300)
+    await handling
+    assert bench.ledger.states()["3A0001"] is InboxState.DEAD
+    assert bench.ledger.inbox[poison].error == "StoreTimeoutError"
+    assert [row.text for row in await bench.answer(2)] == ["re: text 2"]
+
+
+async def test_a_step_without_an_answer_in_time_is_no_failure_while_the_store_is_away(
+    bench: Bench,
+) -> None:
+    chat, key = await bench.receive(1)
+    bench.ledger.outages.time_out("process", 20)
+    bench.ledger.outages.fail("postpone", 10)
+    bench.ledger.outages.time_out("postpone", 10)
+    handling = asyncio.create_task(bench.answering.handle(chat, key))
+    await bench.clock.advance(120)
+    await handling
+    assert bench.ledger.inbox[key].attempts == 0
+    assert bench.ledger.states()["3A0001"] is InboxState.DONE
+
+
 async def test_a_commit_without_an_answer_still_lines_the_replies_up_once(bench: Bench) -> None:
     chat, key = await bench.receive(1)
     bench.ledger.outages.lose_answer("process")
