@@ -43,8 +43,8 @@ class Incident:
 
 
 class Brake:
-    """One for all tenants. ``running``: how many are wanted up; ``starting``: how many of them are
-    being started at this moment."""
+    """One for all tenants. How many of them at this moment: ``running`` are wanted up, ``starting``
+    are being started, ``offline`` have no connection, ``reviving`` failed and are not up yet."""
 
     def __init__(
         self,
@@ -53,11 +53,15 @@ class Brake:
         *,
         running: Callable[[], int],
         starting: Callable[[], int],
+        offline: Callable[[], int],
+        reviving: Callable[[], int],
     ) -> None:
         self._clock = clock
         self._dice = dice
         self._running = running
         self._starting = starting
+        self._offline = offline
+        self._reviving = reviving
         self._failed: dict[TenantId, tuple[float, Reason]] = {}
         self._incident: Incident | None = None
         self._waiting = 0
@@ -68,7 +72,7 @@ class Brake:
         """Note a tenant's failure; whether it is part of an incident."""
         present = self.incident()
         self._failed[tenant_id] = self._clock.monotonic(), reason
-        if present is None and self._too_many():
+        if present is None and self._too_many(len(self._failed)):
             present = self._begin()
         if present is not None:
             present.tenants.add(tenant_id)
@@ -84,6 +88,13 @@ class Brake:
             self._incident = None
         return self._incident
 
+    def may_reload(self) -> bool:
+        """Whether a page that lives without a connection may be loaded anew. Where many have none,
+        it is hardly their pages: two try, and the others wait for what becomes of those."""
+        if self.incident() is not None:
+            return False
+        return not self._too_many(self._offline()) or self._reviving() < AT_ONCE
+
     async def turn(self) -> None:
         """Return when this tenant may start: at once, except during an incident."""
         if self.incident() is None:
@@ -97,8 +108,7 @@ class Brake:
         finally:
             self._waiting -= 1
 
-    def _too_many(self) -> bool:
-        count = len(self._failed)
+    def _too_many(self, count: int) -> bool:
         return count >= TENANTS_MIN and count > SHARE * self._running()
 
     def _begin(self) -> Incident:

@@ -16,7 +16,7 @@ from flowhq.bot.restart import OUTSIDE, Again, Park, RestartPolicy, verdict
 from flowhq.brake import Brake
 from flowhq.clock import Clock
 from flowhq.config import SupervisorSettings
-from flowhq.errors import ChannelRestartError, FlowHQError, WrongStateError
+from flowhq.errors import ChannelError, ChannelRestartError, FlowHQError, WrongStateError
 from flowhq.model import ChatKey, DesiredState, Reason, Rung, TenantId, TenantSnapshot
 
 log = structlog.get_logger(__name__)
@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 STOP_SLACK_S = 25.0
 # A tenant that is not up so long after its start is not waited for by others.
 TURN_S = 60.0
+# A page gets its connection back by itself, as a rule. Without one for so long it is loaded anew,
+# and, as long as that does not help, after these times again, the last of them for ever.
+OFFLINE_WAITS_S = (300.0, 600.0, 1200.0, 2400.0, 3600.0)
 
 
 class Runner(Protocol):
@@ -36,6 +39,8 @@ class Runner(Protocol):
     async def drain(self) -> None: ...
 
     async def close(self) -> None: ...
+
+    def fail(self, failure: ChannelError) -> None: ...
 
     def wake(self, chat_key: ChatKey) -> None: ...
 
@@ -74,6 +79,8 @@ class Keeper:
         self._task: asyncio.Task[None] | None = None
         self._runner: Runner | None = None
         self._started_s = float("-inf")
+        self._reloads = 0
+        self._reloaded_s = float("-inf")
         self._parked_s: float | None = None
         """Since when it is parked for failing too often."""
 
@@ -97,6 +104,30 @@ class Keeper:
             return False
         silent_s = self._clock.monotonic() - self.lifecycle.seen_at_monotonic
         return silent_s > self._settings.stale_s
+
+    @property
+    def offline(self) -> bool:
+        """It cannot reach WhatsApp, whatever is being done about it."""
+        return self.alive and self.lifecycle.snapshot.reason is Reason.CONNECTION_LOST
+
+    @property
+    def reviving(self) -> bool:
+        """It failed, or was made to, and is not up yet."""
+        underway = self.lifecycle.state in (State.RECOVERING, State.STARTING)
+        return self.alive and (underway or self._reloaded_s > self._started_s)
+
+    @property
+    def reload_due(self) -> bool:
+        """Its page lives, and has had no connection for too long."""
+        if not self.offline or self.lifecycle.state not in (State.OFFLINE, State.STALE):
+            return False
+        since_s = max(self.lifecycle.seen_at_monotonic, self._started_s)
+        wait_s = OFFLINE_WAITS_S[min(self._reloads_in_vain, len(OFFLINE_WAITS_S) - 1)]
+        return self._reloaded_s <= since_s < self._clock.monotonic() - wait_s
+
+    @property
+    def _reloads_in_vain(self) -> int:
+        return 0 if self.lifecycle.seen_at_monotonic > self._reloaded_s else self._reloads
 
     @property
     def trial_due(self) -> bool:
@@ -123,6 +154,7 @@ class Keeper:
         else:
             self._policy.reset()
         self._parked_s = None
+        self._reloads = 0
         snapshot = await self._begin(actor=actor, desired=DesiredState.RUNNING)
         # A context of its own: what the verb's request bound for the logs is not the tenant's.
         self._task = asyncio.create_task(
@@ -151,10 +183,20 @@ class Keeper:
         if self._task is not None:
             self._task.cancel()
 
+    def reload(self) -> None:
+        """A page that stays without a connection is loaded anew, one of many only when it is its
+        turn: the network's absence is no reason to tear down what comes back by itself."""
+        if self._runner is None or not self.reload_due or not self._brake.may_reload():
+            return
+        self._reloads = self._reloads_in_vain + 1
+        self._reloaded_s = self._clock.monotonic()
+        message = "The page got no connection to WhatsApp for too long."
+        self._runner.fail(ChannelRestartError(message, reason=Reason.CONNECTION_LOST))
+
     async def recover(self) -> None:
         """A page that claims to be connected but does not answer is restarted. One that lost the
-        network only shows it: a restart would not bring the network back. One of many with the
-        same trouble is left as it is and looked at again."""
+        network shows it: `reload` is for it. One of many with the same trouble is left as it is and
+        looked at again."""
         if not self.stale:
             return
         offline = self.lifecycle.state is State.OFFLINE

@@ -73,6 +73,8 @@ class Supervisor:
             self._dice,
             running=lambda: sum(keeper.alive for keeper in self._every()),
             starting=lambda: sum(keeper.starting for keeper in self._every()),
+            offline=lambda: sum(keeper.offline for keeper in self._every()),
+            reviving=lambda: sum(keeper.reviving for keeper in self._every()),
         )
         self._went_round_s = clock.monotonic()
 
@@ -323,15 +325,16 @@ class Supervisor:
             self._went_round_s = self._clock.monotonic()
 
     async def _check(self, keeper: Keeper) -> None:
-        """Store what an outage kept from being stored, recover a tenant that went stale, and try
-        one again that was parked for failing too often. A tenant with a verb at work is left to
-        it."""
+        """Store what an outage kept from being stored, recover a tenant that went stale or stays
+        without a connection, and try one again that was parked for failing too often. A tenant with
+        a verb at work is left to it."""
         await keeper.lifecycle.flush()
-        if keeper.lock.locked() or not (keeper.stale or keeper.trial_due):
+        if keeper.lock.locked() or not (keeper.stale or keeper.reload_due or keeper.trial_due):
             return
         async with keeper.lock:
             with structlog.contextvars.bound_contextvars(tenant_id=str(keeper.tenant_id)):
                 await keeper.recover()
+                keeper.reload()
                 if keeper.trial_due:
                     log.info("parked tenant is tried again")
                     await keeper.launch(actor="daemon", on_trial=True)

@@ -105,6 +105,11 @@ class TenantRunner:
         if self._stages is not None:
             await self._stages.outbound.drain()
 
+    def fail(self, failure: ChannelError) -> None:
+        """End the present run with this failure, as if one of its stages had met it."""
+        if self._stages is not None:
+            self._stages.fail(failure)
+
     def wake(self, chat_key: ChatKey) -> None:
         """Look after what was put back for this chat; what does not run does so at its start."""
         if self._stages is not None:
@@ -131,6 +136,7 @@ class _Stages:
         self._group = group
         self._put_back: set[ChatKey] = set()
         self._woken = asyncio.Event()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         clock, limits = parts.clock, parts.limits
         traces = Traces(clock, parts.meter)
         online = asyncio.Event()
@@ -175,6 +181,7 @@ class _Stages:
         group.create_task(heartbeat.run(), name="heartbeat")
         group.create_task(self._courtesy.run(), name="courtesy")
         group.create_task(self._look_again(), name="look again")
+        group.create_task(self._failed(), name="failure")
 
     def _pump(self, traces: Traces, online: asyncio.Event) -> Pump:
         """What comes in, up to the lanes."""
@@ -204,6 +211,13 @@ class _Stages:
             restore=self._restore,
             memory=parts.memory,
         )
+
+    def fail(self, failure: ChannelError) -> None:
+        if not self._failure.done():
+            self._failure.set_exception(failure)
+
+    async def _failed(self) -> None:
+        await self._failure
 
     def wake(self, chat: ChatKey) -> None:
         """Safe from any task: the lanes belong to the tenant's own."""

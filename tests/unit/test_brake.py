@@ -16,11 +16,15 @@ class Bench:
         self.clock = FakeClock()
         self.running = running
         self.starting = 0
+        self.offline = 0
+        self.reviving = 0
         self.brake = Brake(
             self.clock,
             random.Random(3),
             running=lambda: self.running,
             starting=lambda: self.starting,
+            offline=lambda: self.offline,
+            reviving=lambda: self.reviving,
         )
 
     def fail(self, *numbers: int, reason: Reason = Reason.CONNECTION_LOST) -> bool:
@@ -113,3 +117,26 @@ async def test_it_goes_on_while_somebody_waits_and_ends_with_who_gives_up() -> N
     waiting.cancel()
     await settle()
     assert bench.brake.incident() is None
+
+
+@pytest.mark.parametrize(("offline", "running"), [(1, 1), (2, 2), (3, 10)])
+def test_pages_of_a_few_without_a_connection_may_be_loaded_anew(offline: int, running: int) -> None:
+    bench = Bench(running=running)
+    bench.offline, bench.reviving = offline, 5
+    assert bench.brake.may_reload()
+
+
+def test_of_many_without_a_connection_two_at_a_time_may_be_loaded_anew() -> None:
+    bench = Bench(running=10)
+    bench.offline = 4
+    bench.reviving = AT_ONCE - 1
+    assert bench.brake.may_reload()
+    bench.reviving = AT_ONCE
+    assert not bench.brake.may_reload()
+
+
+def test_in_an_incident_no_page_is_loaded_anew() -> None:
+    bench = Bench(running=10)
+    bench.offline = 1
+    bench.fail(1, 2, 3, 4)
+    assert not bench.brake.may_reload()

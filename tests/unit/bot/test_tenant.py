@@ -397,6 +397,18 @@ async def test_a_page_that_dies_ends_the_run_with_its_reason_and_closes(bench: B
     assert bench.channel.closed == 1
 
 
+async def test_a_run_that_is_made_to_fail_ends_with_that_failure(bench: Bench) -> None:
+    failure = ChannelRestartError("No connection.", reason=Reason.CONNECTION_LOST)
+    await bench.start()
+    await settle()
+    bench.channel.ready()
+    await settle()
+    bench.runner.fail(failure)
+    bench.runner.fail(ChannelRestartError("Too late.", reason=Reason.PAGE_HUNG))
+    assert await bench.failure() is failure
+    bench.runner.fail(failure)
+
+
 async def test_a_channel_that_cannot_open_is_closed_all_the_same(bench: Bench) -> None:
     bench.channel.fail_open(LoginRequiredError("Blocked.", reason=Reason.BLOCKED))
     await bench.start()
