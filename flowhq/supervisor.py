@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -67,6 +67,8 @@ class Supervisor:
         self._dice = dice or random.Random()  # noqa: S311 - jitter, not a secret
         self._keepers: dict[TenantId, Keeper] = {}
         self._chores: set[asyncio.Task[None]] = set()
+        self._works: set[asyncio.Future[Any]] = set()
+        """What is done while tenants rest."""
         self._closing = False
         self._brake = Brake(
             clock,
@@ -89,10 +91,11 @@ class Supervisor:
         self._chore(self._go_round(), "rounds")
 
     async def close(self) -> None:
-        """Stop every tenant, at the same time; their wish to run stays. Safe to call twice."""
+        """Stop every tenant, at the same time; their wish to run stays. What is done while one
+        rests is broken off. Safe to call twice."""
         self._closing = True
-        for chore in self._chores:
-            chore.cancel()
+        for task in (*self._chores, *self._works):
+            task.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         await asyncio.gather(*(self._alone(keeper, self._shut(keeper)) for keeper in self._every()))
 
@@ -220,7 +223,8 @@ class Supervisor:
 
     async def rest(self, tenant_id: TenantId, work: Callable[[], Awaitable[T]]) -> T:
         """What ``work`` gives while the tenant does not run; one that ran is started again
-        afterwards, whatever became of the work. The wish to run stays."""
+        afterwards, whatever became of the work. The wish to run stays. A stop of the daemon breaks
+        the work off: WrongStateError."""
         async with self._held(tenant_id) as keeper:
             ran = keeper.alive
             await keeper.halt()
@@ -229,10 +233,24 @@ class Supervisor:
                     Event.SHUTDOWN, actor="admin", detail="It is stopped while a backup is taken."
                 )
             try:
-                return await work()
+                return await self._unless_closing(work)
             finally:
-                if ran:
+                if ran and not self._closing:
                     await keeper.launch()
+
+    async def _unless_closing(self, work: Callable[[], Awaitable[T]]) -> T:
+        self._refuse_if_closing()
+        task = asyncio.ensure_future(work())
+        self._works.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is None or not caller.cancelling():
+                self._refuse_if_closing()
+            raise
+        finally:
+            self._works.discard(task)
 
     async def reload(self, tenant_id: TenantId) -> None:
         """The tenant's configuration changed: it holds from the next message on."""

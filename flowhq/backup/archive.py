@@ -131,6 +131,10 @@ class ArchiveWriter:
         self._packed.close()
         self._sealed.finish()
 
+    def break_off(self) -> None:
+        """Whatever another thread is writing ends within a block, with an OSError."""
+        self._sealed.break_off()
+
     def abandon(self) -> None:
         """Lets go of everything without making the file whole; safe after any error."""
         with suppress(OSError):

@@ -9,6 +9,7 @@ What is inside is no business of this module.
 """
 
 import base64
+import errno
 import io
 import json
 import secrets
@@ -56,7 +57,8 @@ Lock = Passphrase | GivenKey
 
 class SealedWriter(io.RawIOBase):
     """Encrypts what is written to it into ``file``, which it does not own. Only `finish` makes the
-    stream whole; a stream without it cannot be read to its end."""
+    stream whole; a stream without it cannot be read to its end. `break_off`, from any thread, makes
+    the next write an OSError, and every one after it."""
 
     def __init__(self, file: BinaryIO, lock: Lock) -> None:
         self._file = file
@@ -65,11 +67,17 @@ class SealedWriter(io.RawIOBase):
         self._cipher = _cipher(lock, header)
         self._waiting = bytearray()
         self._number = 0
+        self._broken_off = False
+
+    def break_off(self) -> None:
+        self._broken_off = True
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
+        if self._broken_off:
+            raise OSError(errno.ECANCELED, "it was broken off")
         self._waiting += data
         # One chunk is kept back, since nobody knows yet whether it is the last.
         while len(self._waiting) > CHUNK_BYTES:

@@ -5,10 +5,11 @@ whole, and only its owner can read it.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,7 @@ import structlog
 
 from flowhq.backup.archive import FORMAT, ArchiveWriter, Manifest
 from flowhq.backup.envelope import Lock
+from flowhq.bot.finishing import finish
 from flowhq.channel.web.profile import browser_process, profile_dir
 from flowhq.db import copying, datakeys
 from flowhq.db.installation import Installation
@@ -29,6 +31,8 @@ from flowhq.privatefile import new_file
 log = structlog.get_logger(__name__)
 
 SUFFIX = ".flowhq-backup"
+# A disk that does not answer holds up nobody's stop for longer.
+BREAK_OFF_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ async def take(source: Source, tenant_id: TenantId, lock: Lock, target: Path) ->
     """The backup of a tenant that does not run, as the new file ``target``.
 
     WrongStateError while a browser uses the profile, NotFoundError without such a tenant,
-    BackupError if the file cannot be written or exists. Nothing is left of a failed one.
+    BackupError if the file cannot be written or exists. Nothing is left of a failed one, nor of one
+    that is cancelled, which ends at once.
     """
     profile = profile_dir(source.profiles_dir, tenant_id)
     require_rest(profile, tenant_id)
@@ -106,13 +111,31 @@ async def _fill(
             message_key=(await datakeys.read_message_key(tx, source.installation, tenant_id)).hex(),
             days=tuple(await copying.message_days(tx, tenant_id)),
         )
-        await asyncio.to_thread(writer.add_manifest, manifest)
-        await asyncio.to_thread(writer.add_profile, profile)
+        await _in_thread(writer, partial(writer.add_manifest, manifest))
+        await _in_thread(writer, partial(writer.add_profile, profile))
         async with aclosing(copying.read_rows(tx, tenant_id)) as rows:
             async for table, lines in rows:
-                await asyncio.to_thread(writer.add_rows, table, lines)
-    await asyncio.to_thread(writer.finish)
+                await _in_thread(writer, partial(writer.add_rows, table, lines))
+    await _in_thread(writer, writer.finish)
     return manifest.taken_at
+
+
+async def _in_thread(writer: ArchiveWriter, work: Callable[[], None]) -> None:
+    """A cancellation breaks the work off and waits for its end: nobody else may touch the writer
+    before."""
+    thread = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        writer.break_off()
+        await finish(_ended(thread), within_s=BREAK_OFF_S)
+        raise
+
+
+async def _ended(thread: asyncio.Future[None]) -> None:
+    await asyncio.wait({thread}, timeout=BREAK_OFF_S)
+    if thread.done() and not thread.cancelled():
+        thread.exception()  # looked at: the cancellation is what is told
 
 
 @contextmanager

@@ -319,6 +319,67 @@ async def test_nobody_starts_a_tenant_during_a_work(bench: Bench) -> None:
     assert bench.desk.opened(ONE) == 1
 
 
+async def test_a_stop_of_the_daemon_breaks_a_work_off_and_starts_nothing_again(
+    bench: Bench,
+) -> None:
+    begun, broken_off = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            broken_off.set()
+
+    await bench.start()
+    resting = asyncio.create_task(bench.supervisor.rest(ONE, endless))
+    await begun.wait()
+    await bench.supervisor.close()
+    assert broken_off.is_set()
+    with pytest.raises(WrongStateError, match="stopping"):
+        await resting
+    assert bench.desk.opened(ONE) == 1
+    assert bench.snapshot().desired is DesiredState.RUNNING
+    assert bench.snapshot().reason is Reason.DAEMON_STOPPED
+
+
+async def test_a_work_does_not_begin_once_the_daemon_stops(bench: Bench) -> None:
+    begun: list[str] = []
+
+    async def work() -> None:
+        begun.append("begun")
+
+    await bench.start()
+    stored = bench.desk.book.outages.hold("save")
+    resting = asyncio.create_task(bench.supervisor.rest(ONE, work))
+    await until(lambda: bench.state() is State.STOPPED)
+    closing = asyncio.create_task(bench.supervisor.close())
+    await settle()
+    stored.set()
+    await closing
+    with pytest.raises(WrongStateError, match="stopping"):
+        await resting
+    assert begun == []
+    assert bench.desk.opened(ONE) == 1
+
+
+async def test_who_asked_for_a_work_and_goes_ends_it(bench: Bench) -> None:
+    begun = asyncio.Event()
+
+    async def endless() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    await bench.start()
+    resting = asyncio.create_task(bench.supervisor.rest(ONE, endless))
+    await begun.wait()
+    resting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await resting
+    await settle()
+    assert bench.desk.opened(ONE) == 2
+
+
 async def test_a_reload_goes_to_the_desk(bench: Bench) -> None:
     await bench.supervisor.reload(ONE)
     assert bench.desk.calls == [("reload", ONE)]
@@ -999,6 +1060,9 @@ async def test_when_the_network_is_away_for_all_two_pages_are_tried_and_the_othe
     bench.desk.connects = True
     for _ in range(12):
         await bench.clock.advance(bench.settings.stale_check_s)
+        for one in everybody:
+            if bench.state(one) is State.CONNECTED:
+                await bench.desk.runner(one).connect()
     assert [bench.desk.opened(one) for one in everybody] == [2] * 7
     assert all(bench.state(one) is State.CONNECTED for one in everybody)
 

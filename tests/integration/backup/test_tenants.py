@@ -5,6 +5,7 @@ import shutil
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,7 @@ from flowhq.errors import (
     WrongStateError,
 )
 from flowhq.model import DesiredState, InboxState, SessionState, TenantId, TenantStatus
+from tests.fakes.clock import until
 from tests.integration.backup.conftest import LOCK, PAIRING, House, Shop, open_shop
 from tests.integration.db.messages import TEXT, message, say
 
@@ -351,6 +353,34 @@ async def test_a_failed_backup_leaves_no_file(here: House, shop: Shop, tmp_path:
         await here.take(TenantId(uuid4()), folder / "b")
     with pytest.raises(BackupError, match="not written"):
         await here.take(shop.tenant_id, folder / "nowhere" / "b")
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_backup_that_is_cancelled_ends_at_once_and_leaves_no_file(
+    here: House, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (here.profile(shop.tenant_id) / "endless").open("wb") as file:
+        file.truncate(1 << 33)
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    begun, ended = threading.Event(), threading.Event()
+    add_profile = ArchiveWriter.add_profile
+
+    def told(writer: ArchiveWriter, profile: Path) -> None:
+        begun.set()
+        try:
+            add_profile(writer, profile)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(ArchiveWriter, "add_profile", told)
+    taking = asyncio.create_task(here.take(shop.tenant_id, folder / "b"))
+    await until(begun.is_set)
+    assert len(list(folder.iterdir())) == 1
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    assert ended.is_set()
     assert list(folder.iterdir()) == []
 
 
