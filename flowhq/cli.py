@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flowhq import config
+from flowhq import configfile
 from flowhq.admin.scopes import Role, Scope
+from flowhq.config import Config, master_key_file
 from flowhq.errors import ConfigError, ExitCode, FlowHQError, InvalidInputError, MisconfiguredError
 from flowhq.password import MAX_CHARS, hash_password
 
@@ -150,18 +151,18 @@ def _add_backups(commands: Commands, shared: argparse.ArgumentParser) -> None:
     command.add_argument("file", type=Path, metavar="FILE", help="what backup-tenant wrote")
 
 
-def _load(arguments: argparse.Namespace) -> config.Config:
+def _load(arguments: argparse.Namespace) -> Config:
     named: Path | None = getattr(arguments, "config", None)
     if named is None and os.environ.get("FLOWHQ_CONFIG"):
         named = Path(os.environ["FLOWHQ_CONFIG"])
     if named is None and DEFAULT_FILE.exists():
         named = DEFAULT_FILE
-    return config.load(named, os.environ)
+    return configfile.load(named, os.environ)
 
 
-def _require_secrets(settings: config.Config) -> None:
+def _require_secrets(settings: Config) -> None:
     """What the daemon cannot do without and no default can be."""
-    config.master_key_file(settings)
+    master_key_file(settings)
     if not settings.admin.password_hash.get_secret_value():
         raise MisconfiguredError(
             "No admin password is set, and without one anybody on this machine could use the API.",
@@ -190,7 +191,7 @@ def _migrate(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-async def _bring_database_up(settings: config.Config) -> str:
+async def _bring_database_up(settings: Config) -> str:
     """Migrates the database, started for it if it is the embedded one; says what was done."""
     from flowhq.daemon import open_database_url
     from flowhq.db.migrate import migrate
@@ -237,7 +238,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _quiet_logs(settings: config.Config) -> Iterator[None]:
+def _quiet_logs(settings: Config) -> Iterator[None]:
     """The command says what matters itself."""
     from flowhq import log
 

@@ -1,43 +1,27 @@
-"""Settings: config.toml and the environment become one frozen object, or one list of mistakes.
+"""Settings: the types, the bounds and the defaults of every one, as one frozen object.
 
 What each setting means, its unit and what breaks when it is wrong stands in config.toml and
-docs/configuration.md; here are the types, the bounds and the defaults. Order of precedence:
-environment, file, default. Nothing here opens anything but the files it is pointed at.
+docs/configuration.md. How they are read, and how mistakes are told, stands in configfile.py.
 """
 
-import difflib
 import ipaddress
-import json
 import re
-import shlex
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from flowhq.errors import ConfigError, ConfigProblem, MisconfiguredError
+from flowhq.errors import MisconfiguredError
 
 EMBEDDED = "embedded"
 MASTER_KEY_NAME = "master.key"
 ENV_PREFIX = "FLOWHQ_"
-# Names under the prefix that are not settings: where the file is, and what the tests use.
-ENV_OTHER = ("FLOWHQ_CONFIG", "FLOWHQ_TEST_")
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(
         strict=True,
         frozen=True,
@@ -49,7 +33,7 @@ class _Section(BaseModel):
     secret_keys: ClassVar[frozenset[str]] = frozenset()
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     secret_keys = frozenset({"url"})
 
     url: SecretStr = SecretStr(EMBEDDED)
@@ -79,7 +63,7 @@ class DatabaseSettings(_Section):
         return value
 
 
-class AdminSettings(_Section):
+class AdminSettings(Section):
     secret_keys = frozenset({"password_hash"})
 
     port: int = Field(8787, ge=0, le=65535)
@@ -148,7 +132,7 @@ class AdminSettings(_Section):
         return value
 
 
-class PortalSettings(_Section):
+class PortalSettings(Section):
     secret_keys = frozenset({"client_secret"})
 
     public_url: str = ""
@@ -175,7 +159,7 @@ class PortalSettings(_Section):
         return path
 
 
-class WebSettings(_Section):
+class WebSettings(Section):
     url: str = "https://web.whatsapp.com/"
     profiles_dir: Path = Path("var/profiles")
     chromium: str = ""
@@ -208,7 +192,7 @@ class WebSettings(_Section):
         return values
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     replies_per_minute: int = Field(10, ge=1, le=6000)
     contact_replies: int = Field(20, ge=1, le=6000)
     contact_window_s: float = Field(600, ge=1, le=86400)
@@ -232,7 +216,7 @@ class LimitSettings(_Section):
         return value
 
 
-class SupervisorSettings(_Section):
+class SupervisorSettings(Section):
     heartbeat_s: float = Field(30, ge=1, le=600)
     stale_s: float = Field(120, ge=2, le=3600)
     stale_check_s: float = Field(60, ge=1, le=600)
@@ -261,16 +245,16 @@ class SupervisorSettings(_Section):
         return value
 
 
-class SecretSettings(_Section):
+class SecretSettings(Section):
     master_key_file: Path | None = None
 
 
-class BackupSettings(_Section):
+class BackupSettings(Section):
     directory: Path = Path("var/backups")
     key_file: Path | None = None
 
 
-class LoggingSettings(_Section):
+class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
     directory: Path = Path("logs")
@@ -279,7 +263,7 @@ class LoggingSettings(_Section):
     tenant_files_open: int = Field(64, ge=1, le=4096)
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     text_days: int = Field(90, ge=1, le=3650)
     metadata_days: int = Field(400, ge=30, le=3650)
     payload_days: int = Field(7, ge=1, le=3650)
@@ -306,12 +290,12 @@ class RetentionSettings(_Section):
         return value
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     per_tenant: bool = True
     browsers_every_s: float = Field(15, ge=1, le=3600)
 
 
-class EgressSettings(_Section):
+class EgressSettings(Section):
     allow_networks: tuple[str, ...] = ()
     allow_http: bool = False
 
@@ -328,7 +312,7 @@ class EgressSettings(_Section):
         return values
 
 
-class EventSettings(_Section):
+class EventSettings(Section):
     keep_days: int = Field(7, ge=2, le=90)
     streams: int = Field(100, ge=1, le=1000)
     deliveries_at_once: int = Field(32, ge=1, le=256)
@@ -355,60 +339,13 @@ class Config(BaseModel):
     events: EventSettings = Field(default_factory=EventSettings)
 
 
-SECTIONS: Mapping[str, type[_Section]] = {
-    "database": DatabaseSettings,
-    "admin": AdminSettings,
-    "portal": PortalSettings,
-    "web": WebSettings,
-    "limits": LimitSettings,
-    "supervisor": SupervisorSettings,
-    "secrets": SecretSettings,
-    "backup": BackupSettings,
-    "logging": LoggingSettings,
-    "metrics": MetricsSettings,
-    "retention": RetentionSettings,
-    "egress": EgressSettings,
-    "events": EventSettings,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """One value as somebody wrote it: where, and the folder its relative paths count from."""
-
-    value: Any
-    where: str
-    base: Path
-
-
-class _Reading:
-    """What was found so far: the values by section and key, and every mistake."""
-
-    def __init__(self) -> None:
-        self.given: dict[str, dict[str, _Given]] = {name: {} for name in SECTIONS}
-        self.problems: list[ConfigProblem] = []
-
-    def complain(self, where: str, key: str, message: str) -> None:
-        self.problems.append(ConfigProblem(where, key, message))
-
-
-def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """The settings of the file (None: no file) under those of the environment.
-
-    Raises ConfigError with every mistake of both. Relative paths count from the file's folder,
-    those in the environment and the defaults without a file from the working directory.
-    """
-    reading = _Reading()
-    if path is not None:
-        _read_file(path, reading)
-    _read_environment(environ, reading)
-    base = path.resolve().parent if path is not None else Path.cwd()
-    sections = {name: _build(name, reading, base) for name in SECTIONS}
-    if reading.problems:
-        raise ConfigError(
-            reading.problems, next_step="Every setting is explained in docs/configuration.md."
-        )
-    return Config.model_validate({"file": path, **sections})
+SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
+    {
+        name: field.annotation
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+)
 
 
 def master_key_file(config: Config) -> Path:
@@ -430,132 +367,12 @@ def env_name(section: str, key: str) -> str:
     return f"{ENV_PREFIX}{section.upper()}__{key.upper()}"
 
 
-def env_names() -> dict[str, tuple[str, str]]:
-    """Every variable that can be set, with its section and key; _FILE ones for the secrets."""
-    names = {}
-    for section, model in SECTIONS.items():
-        for key in model.model_fields:
-            names[env_name(section, key)] = (section, key)
-        for key in model.secret_keys:
-            names[f"{env_name(section, key)}_FILE"] = (section, key)
-    return names
-
-
 def is_loopback(host: str) -> bool:
     """True for localhost and for addresses that never leave the machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _read_file(path: Path, reading: _Reading) -> None:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reading.complain(str(path), "", f"cannot be read: {error.strerror}.")
-        return
-    except UnicodeDecodeError:
-        reading.complain(str(path), "", "is not UTF-8 text.")
-        return
-    except tomllib.TOMLDecodeError as error:
-        reading.complain(str(path), "", f"is not TOML: {error}.")
-        return
-    base = path.resolve().parent
-    for section, values in document.items():
-        if section not in SECTIONS:
-            reading.complain(str(path), section, f"unknown section{_hint(section, SECTIONS)}")
-        elif not isinstance(values, dict):
-            reading.complain(str(path), section, f"must be a section: [{section}].")
-        else:
-            for key, value in values.items():
-                reading.given[section][key] = _Given(value, str(path), base)
-
-
-def _read_environment(environ: Mapping[str, str], reading: _Reading) -> None:
-    names = env_names()
-    for name in sorted(environ):
-        if not name.startswith(ENV_PREFIX) or name.startswith(ENV_OTHER):
-            continue
-        if name not in names:
-            reading.complain(name, "", f"no such setting{_hint(name, names)}")
-            continue
-        section, key = names[name]
-        text: str | None = environ[name]
-        if name.endswith("_FILE") and f"{name.removesuffix('_FILE')}" in names:
-            if name.removesuffix("_FILE") in environ:
-                reading.complain(name, f"{section}.{key}", "set by value and by file: keep one.")
-                continue
-            text = _read_secret(name, f"{section}.{key}", environ[name], reading)
-        if text is not None:
-            _take(name, section, key, text, reading)
-
-
-def _read_secret(name: str, key: str, path: str, reading: _Reading) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        reading.complain(name, key, f"the file cannot be read: {error.strerror}.")
-    except UnicodeDecodeError:
-        reading.complain(name, key, "the file is not UTF-8 text.")
-    return None
-
-
-def _take(name: str, section: str, key: str, text: str, reading: _Reading) -> None:
-    """Turns a variable's text into the setting's type; numbers and lists as they are written."""
-    annotation = SECTIONS[section].model_fields[key].annotation
-    try:
-        value: Any = text
-        if annotation in (bool, int, float):
-            value = TypeAdapter[Any](annotation).validate_strings(text)
-        elif annotation == tuple[str, ...]:
-            value = json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)
-    except ValidationError as error:
-        reading.complain(name, f"{section}.{key}", _sentence(error.errors()[0]["msg"]))
-    except ValueError:
-        reading.complain(name, f"{section}.{key}", "must be words, or a JSON list of strings.")
-    else:
-        reading.given[section][key] = _Given(value, name, Path.cwd())
-
-
-def _build(section: str, reading: _Reading, base: Path) -> _Section | None:
-    """The section's model, None if it has mistakes; they are all in ``reading`` then."""
-    model = SECTIONS[section]
-    given = reading.given[section]
-    values: dict[str, Any] = {}
-    for key, item in given.items():
-        if key not in model.model_fields:
-            hint = _hint(key, model.model_fields)
-            reading.complain(item.where, f"{section}.{key}", f"unknown setting{hint}")
-        else:
-            values[key] = _prepared(item, model.model_fields[key].annotation)
-    for key, field in model.model_fields.items():
-        if field.annotation is Path and key not in values:
-            values[key] = base / field.get_default()
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        for mistake in error.errors(include_input=False, include_url=False):
-            key = str(mistake["loc"][0])
-            where = given[key].where if key in given else _where_of(given.values())
-            reading.complain(where, f"{section}.{key}", _sentence(mistake["msg"]))
-        return None
-
-
-def _prepared(item: _Given, annotation: Any) -> Any:
-    """What TOML and the environment cannot spell: paths, and lists that never change."""
-    if annotation == (Path | None) and item.value == "":
-        return None
-    if annotation in (Path, Path | None) and isinstance(item.value, str) and item.value.strip():
-        return item.base / Path(item.value).expanduser()
-    if isinstance(item.value, list):
-        return tuple(item.value)
-    return item.value
-
-
-def _where_of(items: Iterable[_Given]) -> str:
-    """Where a mistake between two settings was made when one of them is a default."""
-    return ", ".join(sorted({item.where for item in items}))
 
 
 def _require_floor(value: float, info: ValidationInfo, other: str, *, factor: float = 1) -> None:
@@ -575,14 +392,3 @@ def _require_web_address(url: str) -> str:
     if not allowed or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise ValueError("must be an https address (http only for a loopback host)")
     return url
-
-
-def _sentence(message: str) -> str:
-    message = message.removeprefix("Value error, ").replace("Input should be", "must be")
-    message = message.replace("an instance of Path", "a path")
-    return f"{message}."
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
-    return f": did you mean {close[0]}?" if close else "."

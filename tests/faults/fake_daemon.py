@@ -12,7 +12,7 @@ import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from flowhq import config, daemon
+from flowhq import configfile, daemon
 from flowhq.clock import Clock, SystemClock
 from flowhq.config import Config
 from flowhq.desk import ChannelHost
@@ -42,7 +42,7 @@ def main() -> int:
     offset = os.environ.get("FLOWHQ_TEST_CLOCK", "")
     clock = MovedClock(Path(offset)) if offset else SystemClock()
     around = daemon.Surroundings(clock=clock, make_host=make_host)
-    return asyncio.run(daemon.run(config.load(None, os.environ), around))
+    return asyncio.run(daemon.run(configfile.load(None, os.environ), around))
 
 
 if __name__ == "__main__":

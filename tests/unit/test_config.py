@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flowhq import config
-from flowhq.config import Config
+from flowhq import configfile
+from flowhq.config import Config, master_key_file
 from flowhq.errors import ConfigError, ExitCode, MisconfiguredError
 
 ARGON2 = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA"
@@ -13,7 +13,7 @@ ARGON2 = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA"
 
 def problems(path: Path | None, environ: dict[str, str]) -> list[str]:
     with pytest.raises(ConfigError) as raised:
-        config.load(path, environ)
+        configfile.load(path, environ)
     assert raised.value.exit_code == ExitCode.CONFIG
     return [str(problem) for problem in raised.value.problems]
 
@@ -25,7 +25,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_without_file_and_environment_the_defaults_hold() -> None:
-    settings = config.load(None, {"PATH": "/bin", "flowhq_admin__port": "1"})
+    settings = configfile.load(None, {"PATH": "/bin", "flowhq_admin__port": "1"})
     assert settings.file is None
     assert settings.database.embedded
     assert settings.admin.port == 8787
@@ -35,13 +35,13 @@ def test_without_file_and_environment_the_defaults_hold() -> None:
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, '[admin]\nport = 1000\nhost = "127.0.0.2"\n')
-    settings = config.load(path, {"FLOWHQ_ADMIN__PORT": "2000"})
+    settings = configfile.load(path, {"FLOWHQ_ADMIN__PORT": "2000"})
     assert (settings.admin.port, settings.admin.host) == (2000, "127.0.0.2")
     assert settings.file == path
 
 
 def test_every_type_can_be_written_in_the_environment(tmp_path: Path) -> None:
-    settings = config.load(
+    settings = configfile.load(
         None,
         {
             "FLOWHQ_LIMITS__PACE_MS": "0",
@@ -76,11 +76,11 @@ def test_every_type_can_be_written_in_the_environment(tmp_path: Path) -> None:
 def test_the_api_leaves_loopback_with_tls_or_behind_a_proxy_alone(guarded: dict[str, str]) -> None:
     environ = {f"FLOWHQ_ADMIN__{key}": value for key, value in guarded.items()}
     environ["FLOWHQ_ADMIN__HOST"] = "0.0.0.0"  # noqa: S104
-    assert config.load(None, environ).admin.host == "0.0.0.0"  # noqa: S104
+    assert configfile.load(None, environ).admin.host == "0.0.0.0"  # noqa: S104
     for key in guarded:
         rest = {name: value for name, value in environ.items() if not name.endswith(key)}
         with pytest.raises(ConfigError):
-            config.load(None, rest)
+            configfile.load(None, rest)
 
 
 def test_relative_paths_count_from_the_file(
@@ -90,33 +90,33 @@ def test_relative_paths_count_from_the_file(
     elsewhere.mkdir()
     path = written(tmp_path, '[web]\nprofiles_dir = "profiles"\n')
     monkeypatch.chdir(elsewhere)
-    settings = config.load(path, {"FLOWHQ_DATABASE__DATA_DIR": "data"})
+    settings = configfile.load(path, {"FLOWHQ_DATABASE__DATA_DIR": "data"})
     assert settings.web.profiles_dir == tmp_path / "profiles"
     assert settings.database.data_dir == elsewhere / "data"
     assert settings.logging.directory == tmp_path / "logs"
 
 
 def test_a_path_that_may_be_missing_is_none_or_counts_from_the_file(tmp_path: Path) -> None:
-    assert config.load(None, {}).secrets.master_key_file is None
+    assert configfile.load(None, {}).secrets.master_key_file is None
     path = written(tmp_path, '[secrets]\nmaster_key_file = "keys/master"\n')
-    assert config.load(path, {}).secrets.master_key_file == tmp_path / "keys/master"
+    assert configfile.load(path, {}).secrets.master_key_file == tmp_path / "keys/master"
     empty = {"FLOWHQ_SECRETS__MASTER_KEY_FILE": ""}
-    assert config.load(path, empty).secrets.master_key_file is None
+    assert configfile.load(path, empty).secrets.master_key_file is None
     by_name = {"FLOWHQ_SECRETS__MASTER_KEY_FILE": "/run/key"}
-    assert config.load(path, by_name).secrets.master_key_file == Path("/run/key")
+    assert configfile.load(path, by_name).secrets.master_key_file == Path("/run/key")
     (found,) = problems(written(tmp_path, "[secrets]\nmaster_key_file = 7\n"), {})
     assert "secrets.master_key_file: must be a path" in found
 
 
 def test_a_database_by_url_needs_a_master_key_that_is_set(tmp_path: Path) -> None:
-    settings = config.load(None, {})
-    assert config.master_key_file(settings) == settings.database.data_dir / "master.key"
+    settings = configfile.load(None, {})
+    assert master_key_file(settings) == settings.database.data_dir / "master.key"
     url = {"FLOWHQ_DATABASE__URL": "postgresql://u:hunter2@db/x"}
     with pytest.raises(MisconfiguredError, match="No master key is set") as refused:
-        config.master_key_file(config.load(None, url))
+        master_key_file(configfile.load(None, url))
     assert "hunter2" not in str(refused.value)
     key = {"FLOWHQ_SECRETS__MASTER_KEY_FILE": "/run/key"}
-    assert config.master_key_file(config.load(None, url | key)) == Path("/run/key")
+    assert master_key_file(configfile.load(None, url | key)) == Path("/run/key")
 
 
 def test_all_mistakes_are_reported_at_once_each_with_its_place(tmp_path: Path) -> None:
@@ -213,17 +213,17 @@ def test_an_impossible_value_is_refused_without_being_repeated(
     ["https://web.whatsapp.com/", "http://127.0.0.1:8790/", "http://localhost:1/", "http://[::1]/"],
 )
 def test_a_page_may_be_https_or_on_this_machine(url: str) -> None:
-    assert config.load(None, {"FLOWHQ_WEB__URL": url}).web.url == url
+    assert configfile.load(None, {"FLOWHQ_WEB__URL": url}).web.url == url
 
 
 def test_a_page_without_a_path_gets_one() -> None:
-    assert config.load(None, {"FLOWHQ_WEB__URL": "http://127.0.0.1:1"}).web.url.endswith(":1/")
+    assert configfile.load(None, {"FLOWHQ_WEB__URL": "http://127.0.0.1:1"}).web.url.endswith(":1/")
 
 
 def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "hash"
     file.write_text(f"{ARGON2}\n")
-    settings = config.load(None, {"FLOWHQ_ADMIN__PASSWORD_HASH_FILE": str(file)})
+    settings = configfile.load(None, {"FLOWHQ_ADMIN__PASSWORD_HASH_FILE": str(file)})
     assert settings.admin.password_hash.get_secret_value() == ARGON2
 
 
@@ -246,11 +246,11 @@ def test_only_secrets_have_a_file_variant() -> None:
 
 def test_names_for_the_program_and_its_tests_are_no_settings() -> None:
     environ = {"FLOWHQ_CONFIG": "x.toml", "FLOWHQ_TEST_DATABASE_URL": "x"}
-    assert config.load(None, environ) == config.load(None, {})
+    assert configfile.load(None, environ) == configfile.load(None, {})
 
 
 def test_secrets_stay_out_of_every_representation() -> None:
-    settings = config.load(
+    settings = configfile.load(
         None,
         {
             "FLOWHQ_ADMIN__PASSWORD_HASH": ARGON2,
@@ -270,5 +270,5 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 
 
 def test_a_home_folder_is_expanded(tmp_path: Path) -> None:
-    settings = config.load(written(tmp_path, '[web]\nprofiles_dir = "~/x"\n'), {})
+    settings = configfile.load(written(tmp_path, '[web]\nprofiles_dir = "~/x"\n'), {})
     assert settings.web.profiles_dir == Path.home() / "x"

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from flowhq import config
+from flowhq import config, configfile
 from flowhq.errors import ExitCode
 
 UNIT = Path(__file__).parents[2] / "deploy/flowhq.service"
@@ -96,7 +96,7 @@ def test_what_cannot_get_better_is_not_tried_again() -> None:
 def test_its_variables_are_settings_and_its_secrets_come_from_files() -> None:
     variables = dict(line.split("=", 1) for line in directives()["Environment"])
     del variables["HOME"]
-    assert set(variables) <= set(config.env_names())
+    assert set(variables) <= set(configfile.env_names())
     secrets = {name: path for name, path in variables.items() if name.endswith("_FILE")}
     loaded = {one.partition(":")[0] for one in directives()["LoadCredential"]}
     assert {path.removeprefix("%d/") for path in secrets.values()} == loaded

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowhq import config
+from flowhq import config, configfile
 
 ROOT = Path(__file__).parents[2]
 KEYS = [(section, key) for section, model in config.SECTIONS.items() for key in model.model_fields]
@@ -35,7 +35,7 @@ def test_the_file_holds_every_setting_and_nothing_else() -> None:
 
 
 def test_the_file_holds_the_defaults() -> None:
-    from_file = config.load(ROOT / "config.toml", {}).model_dump(exclude={"file"})
+    from_file = configfile.load(ROOT / "config.toml", {}).model_dump(exclude={"file"})
     defaults = config.Config().model_dump(exclude={"file"})
     for section, key in KEYS:
         default = defaults[section][key]
