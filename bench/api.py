@@ -40,7 +40,7 @@ from flowhq.admin.server import AdminServer
 from flowhq.admin.store import PostgresAudit, PostgresStore
 from flowhq.clock import SystemClock
 from flowhq.config import AdminSettings
-from flowhq.db import logs, tenants
+from flowhq.db import logs, tenantlists
 from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.figures import Usage
@@ -249,7 +249,7 @@ async def core_share(bench: Bench, reasons: tuple[Reason, Reason]) -> float:
 
 async def plans(bench: Bench) -> None:
     async with bench.database.ops() as tx:
-        sql, arguments = tenants.find_statement(tenants.TenantFilter())
+        sql, arguments = tenantlists.find_statement(tenantlists.TenantFilter())
         rows = await tx.fetch(explained(sql), 101, *arguments)
         show("tenants page", rows)
     tenant_id = bench.server.tenants[0]

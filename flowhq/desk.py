@@ -24,7 +24,7 @@ from flowhq.bot.responder import Responder
 from flowhq.bot.tenant import TenantParts, TenantRunner
 from flowhq.clock import Clock
 from flowhq.config import Config, LimitSettings
-from flowhq.db import datakeys, tenants
+from flowhq.db import datakeys, tenantlists, tenants
 from flowhq.db.installation import Installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
@@ -111,9 +111,9 @@ class TenantDesk:
 
     async def wanted(self) -> Sequence[Lifecycle]:
         """The tenants that are to run, the oldest first."""
-        for one in await tenants.list_numbers(self._database):
+        for one in await tenantlists.list_numbers(self._database):
             self._own_numbers.learn(one.tenant_id, one.phone, one.paired_phone, one.paired_lid)
-        return [self._lifecycle(row) for row in await tenants.list_wanted(self._database)]
+        return [self._lifecycle(row) for row in await tenantlists.list_wanted(self._database)]
 
     async def find(self, tenant_id: TenantId) -> Lifecycle | None:
         row = await tenants.find_tenant(self._database, tenant_id)

@@ -85,7 +85,7 @@ CREATE TABLE tenants (
     CONSTRAINT tenants_name_check CHECK (name <> ''),
     CONSTRAINT tenants_phone_number_check CHECK (phone_number ~ '^\+[1-9][0-9]{6,14}$')
 );
--- serves: the list of tenants, newest first (tenants.LIST_TENANTS)
+-- serves: the list of tenants, newest first (tenantlists.FIND_TENANTS)
 CREATE INDEX tenants_created_at_idx ON tenants (created_at, id);
 CREATE TRIGGER tenants_updated_at BEFORE UPDATE ON tenants
     FOR EACH ROW EXECUTE FUNCTION set_updated_at();
@@ -344,7 +344,7 @@ CREATE TABLE message_logs (
     CONSTRAINT message_logs_conversation_id_fkey
         FOREIGN KEY (conversation_id) REFERENCES conversations (id) ON DELETE CASCADE
 ) PARTITION BY RANGE (created_at);
--- serves: a tenant's log, newest first (logs.FETCH_NEWEST, logs.FETCH_BEFORE); cascade from tenants
+-- serves: a tenant's log, newest first (logs.log_statement); cascade from tenants
 CREATE INDEX message_logs_tenant_id_created_at_idx ON message_logs (tenant_id, created_at);
 -- serves: one chat's messages; merge_chats; the cascade from conversations
 CREATE INDEX message_logs_conversation_id_created_at_idx

@@ -28,7 +28,8 @@ from flowhq.admin.problems import NOT_FOUND, WRONG_STATE
 from flowhq.admin.routes import Call, Route, reply
 from flowhq.admin.scopes import Scope
 from flowhq.db.bulk import BulkItem, BulkRun, Outcome
-from flowhq.db.tenants import TenantFilter, TenantRow
+from flowhq.db.tenantlists import TenantFilter
+from flowhq.db.tenants import TenantRow
 from flowhq.errors import (
     FlowHQError,
     InvalidInputError,

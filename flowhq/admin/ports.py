@@ -30,7 +30,8 @@ from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
 from flowhq.db.sweeps import Keeping
-from flowhq.db.tenants import NewTenant, TenantFilter, TenantPage, TenantRow
+from flowhq.db.tenantlists import TenantFilter, TenantPage
+from flowhq.db.tenants import NewTenant, TenantRow
 from flowhq.egress.client import EgressClient
 from flowhq.figures import PoolFigures
 from flowhq.metrics import Metrics

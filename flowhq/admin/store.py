@@ -20,6 +20,7 @@ from flowhq.db import (
     states,
     stories,
     sweeps,
+    tenantlists,
     tenants,
 )
 from flowhq.db.pool import Database
@@ -43,9 +44,9 @@ class PostgresStore:
         return await tenants.fetch_tenant(self._database, tenant_id)
 
     async def list_tenants(
-        self, chosen: tenants.TenantFilter, *, limit: int, after: str | None
-    ) -> tenants.TenantPage:
-        return await tenants.list_tenants(self._database, chosen, limit=limit, after=after)
+        self, chosen: tenantlists.TenantFilter, *, limit: int, after: str | None
+    ) -> tenantlists.TenantPage:
+        return await tenantlists.list_tenants(self._database, chosen, limit=limit, after=after)
 
     async def update_tenant(
         self, tenant_id: TenantId, changes: Mapping[str, Any], *, seen: Collection[str] | None

@@ -32,7 +32,8 @@ from flowhq.admin.versions import etag, is_known, read_if_match
 from flowhq.bot.hours import parse_hours, parse_timezone
 from flowhq.bot.lifecycle import NEXT_ACTION
 from flowhq.bot.profile import parse_profile
-from flowhq.db.tenants import NewTenant, TenantFilter, TenantRow, refuse_unseen, version_of
+from flowhq.db.tenantlists import TenantFilter
+from flowhq.db.tenants import NewTenant, TenantRow, refuse_unseen, version_of
 from flowhq.model import (
     DesiredState,
     Language,

@@ -25,7 +25,8 @@ from flowhq.db.sessions import SessionRow
 from flowhq.db.states import EventPage
 from flowhq.db.stories import Story
 from flowhq.db.sweeps import Keeping, SweepState
-from flowhq.db.tenants import NewTenant, TenantFilter, TenantPage, TenantRow, refuse_unseen
+from flowhq.db.tenantlists import TenantFilter, TenantPage
+from flowhq.db.tenants import NewTenant, TenantRow, refuse_unseen
 from flowhq.errors import (
     AlreadyExistsError,
     FlowHQError,

@@ -11,7 +11,7 @@ from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.installation import load_installation
 from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database
-from flowhq.db.tenants import list_tenants
+from flowhq.db.tenantlists import list_tenants
 from tests.integration.backup.conftest import House, Shop
 from tests.vaults import open_vault
 

@@ -20,7 +20,7 @@ from flowhq.db.migrate import (
 )
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database, refuse_old_server
-from flowhq.db.tenants import list_tenants
+from flowhq.db.tenantlists import list_tenants
 from flowhq.errors import StoreRefusedError, StoreUnavailableError
 from flowhq.model import InboxState
 from tests.integration.db.conftest import open_shop

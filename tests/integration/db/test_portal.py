@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowhq.db import portal, portalkeys, setup, tenants
+from flowhq.db import portal, portalkeys, setup, tenantlists, tenants
 from flowhq.db.pool import Database
 from flowhq.db.portal import NewOwner, PortalEvent, PortalUser
 from flowhq.db.setup import NewRequest, SetupRequest, SetupStatus
@@ -96,14 +96,14 @@ async def test_a_later_sign_in_finds_the_same_owner(store: Database, asha: Porta
     again, created = await portal.sign_in(store, NewOwner("asha@example.com", name="Other"))
     assert (again, created) == (asha, False)
     assert await events(store, asha.tenant_id) == ["SIGNED_UP", "SIGNED_IN"]
-    assert len((await tenants.list_tenants(store, limit=10)).rows) == 1
+    assert len((await tenantlists.list_tenants(store, limit=10)).rows) == 1
 
 
 async def test_first_sign_ins_at_once_make_one_tenant(store: Database) -> None:
     found = await asyncio.gather(*(portal.sign_in(store, ASHA) for _ in range(6)))
     assert len({user.tenant_id for user, _ in found}) == 1
     assert [created for _, created in found].count(True) == 1
-    assert len((await tenants.list_tenants(store, limit=10)).rows) == 1
+    assert len((await tenantlists.list_tenants(store, limit=10)).rows) == 1
 
 
 async def test_owners_without_a_number_are_many_and_cannot_be_started(store: Database) -> None:
@@ -112,14 +112,14 @@ async def test_owners_without_a_number_are_many_and_cannot_be_started(store: Dat
         assert (await tenants.fetch_tenant(store, user.tenant_id)).name == name
         with pytest.raises(MisconfiguredError, match="no phone number"):
             await tenants.load_spec(store, user.tenant_id)
-    assert {one.phone for one in await tenants.list_numbers(store)} == {""}
+    assert {one.phone for one in await tenantlists.list_numbers(store)} == {""}
 
 
 async def test_an_address_is_stored_in_lower_case_only(store: Database) -> None:
     with pytest.raises(InvalidInputError) as refused:
         await portal.sign_in(store, NewOwner("Asha@example.com"))
     assert refused.value.field == "email"
-    assert (await tenants.list_tenants(store, limit=10)).rows == []
+    assert (await tenantlists.list_tenants(store, limit=10)).rows == []
 
 
 async def test_nobody_is_found_under_a_strange_address(store: Database, asha: PortalUser) -> None:

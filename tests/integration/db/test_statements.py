@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 
 import flowhq.db
-from flowhq.db import faults, figures, inbox, logs, outbox, tenants
+from flowhq.db import faults, figures, inbox, logs, outbox, tenantlists
 from flowhq.db.installation import load_installation
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
-from flowhq.db.tenants import TenantFilter
+from flowhq.db.tenantlists import TenantFilter
 from flowhq.model import DesiredState, Direction, Reason, TenantStatus
 from tests.integration.db.conftest import open_shop
 
@@ -157,7 +157,7 @@ PLACE = (NOON, UUID(int=7))
 async def test_the_list_of_tenants_walks_along_its_index_from_its_place_on(
     filled: tuple[Database, object], chosen: TenantFilter
 ) -> None:
-    sql, arguments = tenants.find_statement(chosen, PLACE)
+    sql, arguments = tenantlists.find_statement(chosen, PLACE)
     async with filled[0].ops() as tx:
         rows = await tx.fetch(f"EXPLAIN {sql}", 50, *arguments)
     plan = "\n".join(row[0] for row in rows)

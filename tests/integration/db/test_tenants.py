@@ -9,15 +9,13 @@ from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
 from flowhq.db.sessions import fetch_session
 from flowhq.db.states import PostgresStatusBook, fetch_events
+from flowhq.db.tenantlists import list_numbers, list_tenants, list_wanted
 from flowhq.db.tenants import (
     NewTenant,
     create_tenant,
     delete_tenant,
     fetch_tenant,
     find_tenant,
-    list_numbers,
-    list_tenants,
-    list_wanted,
     load_spec,
     set_desired,
     set_paused,
