@@ -3,7 +3,7 @@
 from playwright.async_api import Browser, ConsoleMessage, expect
 
 from tests.integration.admin.conftest import Api
-from tests.integration.admin.test_portal_signin import egress, issuer, issuer_key, portal_settings
+from tests.integration.admin.signin import egress, issuer, issuer_key, portal_settings
 
 __all__ = ["egress", "issuer", "issuer_key", "portal_settings"]
 

@@ -9,8 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
-from joserfc.jwk import RSAKey
-from pydantic import SecretStr
 
 from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.store import PostgresStore
@@ -19,46 +17,14 @@ from flowhq.db.pool import Database
 from flowhq.egress.client import EgressClient
 from flowhq.model import TenantId
 from tests.fakes.admin import FakeAudit
-from tests.fakes.issuer import (
-    Claims,
-    Issuer,
-    new_key,
-    serving,
-    signed_with_public_key,
-    unsigned,
-)
+from tests.fakes.issuer import Claims, Issuer, new_key, signed_with_public_key, unsigned
 from tests.integration.admin.conftest import Answer, Api
+from tests.integration.admin.signin import egress, issuer, issuer_key, portal_settings
+
+__all__ = ["egress", "issuer", "issuer_key", "portal_settings"]
 
 SESSION = "__Host-flowhq-portal"
 ATTEMPT = "__Host-flowhq-signin"
-
-
-@pytest.fixture(scope="module")
-def issuer_key() -> RSAKey:
-    return new_key("first")
-
-
-@pytest.fixture
-async def issuer(issuer_key: RSAKey) -> AsyncIterator[Issuer]:
-    async with serving(Issuer(issuer_key)) as issuer:
-        yield issuer
-
-
-@pytest.fixture
-async def egress() -> AsyncIterator[EgressClient]:
-    """One that may call this machine, where the issuer is."""
-    settings = EgressSettings(allow_networks=("127.0.0.0/8",), allow_http=True)
-    async with EgressClient(settings) as client:
-        yield client
-
-
-@pytest.fixture
-def portal_settings(issuer: Issuer) -> PortalSettings:
-    return PortalSettings(
-        issuer=issuer.url,
-        client_id=issuer.client_id,
-        client_secret=SecretStr(issuer.client_secret),
-    )
 
 
 @pytest.fixture

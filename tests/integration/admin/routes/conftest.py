@@ -9,15 +9,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from joserfc.jwk import RSAKey
-from pydantic import SecretStr
 
 from flowhq.admin.credentials import PostgresCredentials
 from flowhq.admin.outward import Outward
 from flowhq.admin.portal_store import PortalStore
 from flowhq.admin.store import PostgresAudit, PostgresStore
 from flowhq.clock import SystemClock
-from flowhq.config import PortalSettings
 from flowhq.db.installation import load_installation
 from flowhq.db.pool import Database
 from flowhq.db.sending import Sending
@@ -26,8 +23,10 @@ from flowhq.metrics import Metrics
 from flowhq.webhooks.desk import WebhookDesk
 from flowhq.webhooks.dispatcher import Dispatcher
 from flowhq.webhooks.feed import Feed
-from tests.fakes.issuer import Issuer, new_key, serving
+from tests.integration.admin.signin import issuer, issuer_key, portal_settings
 from tests.integration.webhooks.conftest import LOOPBACK
+
+__all__ = ["issuer", "issuer_key", "portal_settings"]
 
 # A stream whose client went away keeps its place for a second.
 STREAMS_MAX = 10_000
@@ -69,26 +68,6 @@ async def credentials(database: Database) -> PostgresCredentials:
 async def egress() -> AsyncIterator[EgressClient]:
     async with EgressClient(LOOPBACK, resolver=Nowhere()) as client:
         yield client
-
-
-@pytest.fixture(scope="session")
-def issuer_key() -> RSAKey:
-    return new_key("first")
-
-
-@pytest.fixture
-async def issuer(issuer_key: RSAKey) -> AsyncIterator[Issuer]:
-    async with serving(Issuer(issuer_key)) as issuer:
-        yield issuer
-
-
-@pytest.fixture
-def portal_settings(issuer: Issuer) -> PortalSettings:
-    return PortalSettings(
-        issuer=issuer.url,
-        client_id=issuer.client_id,
-        client_secret=SecretStr(issuer.client_secret),
-    )
 
 
 @pytest.fixture
