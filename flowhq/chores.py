@@ -1,7 +1,7 @@
 """The daemon's side tasks: how one is begun and ended, and those that go round by the clock.
 
-Each runs until it is cancelled. A database that is away costs a round its work and no more. What
-has a room of its own (sweeps, deliveries, the claim, the supervisor's rounds) is only begun here.
+Each runs until it is cancelled. A database that is away costs a round its work and no more. Sweeps,
+deliveries, the claim and the supervisor's rounds have rooms of their own.
 """
 
 import asyncio

@@ -1,8 +1,7 @@
-"""Settings as they are written: config.toml and the environment become one Config, or one list of
-mistakes, each with its place.
+"""Settings as they are written: config.toml and the environment, read into one Config.
 
-Order of precedence: environment, file, default. Nothing here opens anything but the files it is
-pointed at.
+Either that or one list of mistakes, each with its place. Order of precedence: environment, file,
+default. Nothing here opens anything but the files it is pointed at.
 """
 
 import difflib

@@ -36,21 +36,16 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.usage: Mapping[TenantId, Usage] = {}
         """The last measurement of the browsers; replaced whole."""
-        self._messages = Counter(
-            "flowhq_messages",
-            "Messages, by what became of them at which stage",
-            ("stage", "outcome"),
-            registry=self.registry,
+        self._messages = self._counted(
+            "flowhq_messages", "Messages, by what became of them at which stage", "stage", "outcome"
         )
         self._spans = {
-            "hand_over": _histogram(
-                self.registry,
+            "hand_over": self._timed(
                 "flowhq_hand_over_seconds",
                 "From the event of a message to its reply in the page's hands",
                 HAND_OVER_BUCKETS_S,
             ),
-            "ack": _histogram(
-                self.registry,
+            "ack": self._timed(
                 "flowhq_ack_seconds",
                 "From the page's hands to the server's acknowledgement",
                 ACK_BUCKETS_S,
@@ -59,18 +54,12 @@ class Metrics:
         build = Info("flowhq_build", "The program that runs", registry=self.registry)
         build.info({"version": version, "python": platform.python_version()})
         ProcessCollector(registry=self.registry)
-        self._deliveries = Counter(
+        self._deliveries = self._counted(
             "flowhq_webhook_deliveries",
             "Attempts to deliver an event to a webhook, by what came of them",
-            ("outcome",),
-            registry=self.registry,
+            "outcome",
         )
-        self._swept = Counter(
-            "flowhq_swept_rows",
-            "Rows that were old enough to go",
-            ("kind",),
-            registry=self.registry,
-        )
+        self._swept = self._counted("flowhq_swept_rows", "Rows that were old enough to go", "kind")
         self._sweep_at = self._settable(
             "flowhq_sweep_success_timestamp_seconds", "When everything old was gone last"
         )
@@ -81,6 +70,12 @@ class Metrics:
         self._per_tenant = per_tenant
         self._looked_at = _LookedAt()
         self.registry.register(self._looked_at)
+
+    def _counted(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(name, about, labels, registry=self.registry)
+
+    def _timed(self, name: str, about: str, buckets_s: Sequence[float]) -> Histogram:
+        return Histogram(name, about, buckets=buckets_s, registry=self.registry)
 
     def _settable(self, name: str, about: str) -> Gauge:
         return Gauge(name, about, registry=self.registry)
@@ -110,12 +105,6 @@ class Metrics:
         self._looked_at.figures, self._looked_at.usage = figures, self.usage
         text = generate_latest(self.registry)
         return text + _of_each_tenant(figures, self.usage) if self._per_tenant else text
-
-
-def _histogram(
-    registry: CollectorRegistry, name: str, about: str, buckets_s: Sequence[float]
-) -> Histogram:
-    return Histogram(name, about, buckets=buckets_s, registry=registry)
 
 
 class _LookedAt(Collector):

@@ -233,34 +233,17 @@ class Lifecycle:
         desired: DesiredState | None = None,
     ) -> TenantSnapshot:
         """Take the event, then store it. An unavailable store does not undo it."""
-        kept = event in (E.PAUSE, E.RESUME)
         async with self._lock:
-            paired = self._paired_after(event)
-            paused = {E.PAUSE: True, E.RESUME: False}.get(event, self.snapshot.paused)
-            state = next_state(self.state, event, paired=paired)
-            reason = reason or self._reason_after(event, state, paused=paused)
-            status, session, worker = facets(state, paused=paused)
-            if event is E.LOGGED_OUT:
-                session = SessionState.DISCONNECTED
             before = self.snapshot
-            self.state = state
-            self.snapshot = replace(
-                before,
-                status=status,
-                session=session,
-                worker=worker,
-                desired=desired or before.desired,
-                reason=reason,
-                next_action=NEXT_ACTION[reason],
-                detail=before.detail if kept else detail,
-                paired=paired,
-                paused=paused,
-                restarts=before.restarts + (event is E.FAILED),
-            )
+            self.state, self.snapshot = self._after(event, reason, detail, desired)
             if self.snapshot != before:
                 self._unsaved, self._actor = event, actor
                 log.info(
-                    "tenant state", state=state, reason=reason, event_name=event, detail=detail
+                    "tenant state",
+                    state=self.state,
+                    reason=self.snapshot.reason,
+                    event_name=event,
+                    detail=detail,
                 )
             self._announce()
             await self._store()
@@ -295,6 +278,33 @@ class Lifecycle:
             log.warning("tenant state not stored yet", error=str(error))
             return
         self._unsaved = None
+
+    def _after(
+        self, event: Event, reason: Reason | None, detail: str, desired: DesiredState | None
+    ) -> tuple[State, TenantSnapshot]:
+        """Where the event leads to; ``reason`` None: the one that follows from it."""
+        before = self.snapshot
+        kept = event in (E.PAUSE, E.RESUME)
+        paired = self._paired_after(event)
+        paused = {E.PAUSE: True, E.RESUME: False}.get(event, before.paused)
+        state = next_state(self.state, event, paired=paired)
+        reason = reason or self._reason_after(event, state, paused=paused)
+        status, session, worker = facets(state, paused=paused)
+        if event is E.LOGGED_OUT:
+            session = SessionState.DISCONNECTED
+        return state, replace(
+            before,
+            status=status,
+            session=session,
+            worker=worker,
+            desired=desired or before.desired,
+            reason=reason,
+            next_action=NEXT_ACTION[reason],
+            detail=before.detail if kept else detail,
+            paired=paired,
+            paused=paused,
+            restarts=before.restarts + (event is E.FAILED),
+        )
 
     def _paired_after(self, event: Event) -> bool:
         if event is E.READY:

@@ -146,16 +146,7 @@ class _Stages:
             group, parts.channel, parts.ledger, clock, limits, traces, online, acks, take_turn
         )
         self._courtesy = Courtesy(parts.channel)
-        self._answering = Answering(
-            parts.ledger,
-            clock,
-            parts.guards,
-            traces,
-            responder=parts.responder,
-            paused=self._paused,
-            max_age_s=limits.answer_max_age_s,
-            send=self._send,
-        )
+        self._answering = self._answerer(traces)
         self._lanes: Lanes[InboxKey] = Lanes(
             group,
             self._answering.handle,
@@ -169,14 +160,7 @@ class _Stages:
             say=self._ask_to_wait,
         )
         pump = self._pump(traces, online)
-        heartbeat = Heartbeat(
-            parts.channel,
-            parts.ledger,
-            parts.lifecycle,
-            clock,
-            parts.supervision,
-            caught_up=lambda: pump.caught_up,
-        )
+        heartbeat = self._heartbeat(pump)
         group.create_task(pump.run(), name="pump")
         group.create_task(heartbeat.run(), name="heartbeat")
         group.create_task(self._courtesy.run(), name="courtesy")
@@ -232,6 +216,31 @@ class _Stages:
                 chat = self._put_back.pop()
                 self._lanes.wake(chat)
                 self.outbound.wake(chat)
+
+    def _answerer(self, traces: Traces) -> Answering:
+        """What takes each message through its step, and hands on what is planned by that."""
+        parts = self._parts
+        return Answering(
+            parts.ledger,
+            parts.clock,
+            parts.guards,
+            traces,
+            responder=parts.responder,
+            paused=self._paused,
+            max_age_s=parts.limits.answer_max_age_s,
+            send=self._send,
+        )
+
+    def _heartbeat(self, pump: Pump) -> Heartbeat:
+        parts = self._parts
+        return Heartbeat(
+            parts.channel,
+            parts.ledger,
+            parts.lifecycle,
+            parts.clock,
+            parts.supervision,
+            caught_up=lambda: pump.caught_up,
+        )
 
     def depths(self) -> dict[str, int]:
         return {"answer": self._lanes.depth(), "send": self.outbound.depth()}
