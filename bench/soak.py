@@ -62,7 +62,7 @@ class Soak:
 
 
 class Faults:
-    """What goes wrong, chosen by the dice."""
+    """What goes wrong: first each kind once, in an order of the dice, then whatever they choose."""
 
     def __init__(self, world: World, dice: random.Random) -> None:
         self._world = world
@@ -78,10 +78,11 @@ class Faults:
             self.postgres_stops,
             self.logs_are_moved,
         )
+        self._first = dice.sample(self._kinds, len(self._kinds))
 
     def strike(self) -> str:
         """One fault, from its beginning to its end; what it was."""
-        return self._dice.choice(self._kinds)()
+        return (self._first.pop() if self._first else self._dice.choice(self._kinds))()
 
     def pages_crash(self) -> str:
         chosen = self._some(10)
@@ -247,7 +248,7 @@ def report(soak: Soak, options: argparse.Namespace) -> int:
 
 
 def warmed_up(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """Without the first third, in which caches fill."""
+    """Without the first third, in which caches fill and each kind of fault strikes once."""
     return [one for one in samples if one.at >= samples[-1].at * WARM_UP_SHARE]
 
 
