@@ -1,6 +1,9 @@
 """Hundreds of tenants for half an hour, with a fault every minute: what is lost, and what grows.
 
-    .venv/bin/python -m bench.soak [--tenants 200] [--rate 330] [--minutes 30] [--seed N]
+    .venv/bin/python -m bench.soak [--tenants 200] [--rate 330] [--warm-up 12] [--minutes 30]
+
+In the warm-up the caches fill and then each kind of fault strikes once; memory, descriptors and
+lag are judged by the minutes behind it, messages by all of them.
 
 The daemon runs with the simulated channel (tests/faults/peer.py), on a PostgreSQL of its own; peer,
 daemon and server are processes on this machine, so all of them share its cores. At the end nobody
@@ -17,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, count
 from pathlib import Path
 from statistics import median
 
@@ -29,7 +32,8 @@ from tests.faults.world import LOADED, World, running, wait
 SEED = 20261121
 CHATS = 40
 SAMPLE_S = 10.0
-WARM_UP_SHARE = 1 / 3
+# Dedup remembers five minutes; the half of a warm-up at most.
+CACHES_FILL_S = 300.0
 SLOPE_MAX = 0.01
 LAG_MAX_MS = 50.0
 FDS_MORE_MAX = 5
@@ -78,7 +82,8 @@ class Faults:
             self.postgres_stops,
             self.logs_are_moved,
         )
-        self._first = dice.sample(self._kinds, len(self._kinds))
+        self.kinds = len(self._kinds)
+        self._first = dice.sample(self._kinds, self.kinds)
 
     def strike(self) -> str:
         """One fault, from its beginning to its end; what it was."""
@@ -160,12 +165,14 @@ def endure(world: World, options: argparse.Namespace) -> Soak:
     daemon = psutil.Process(world.daemon.program.pid)
     world.load(options.rate, chats=CHATS)
     began = time.monotonic()
-    ends, next_fault = began + options.minutes * 60, began + options.faults_every
+    ends = began + (options.warm_up + options.minutes) * 60
+    moments = fault_moments(options.warm_up * 60, options.faults_every, faults.kinds)
+    next_fault = began + next(moments)
     while (now := time.monotonic()) < ends:
         if now >= next_fault:
             soak.faults.append(faults.strike())
             print(f"{now - began:6.0f} s  fault: {soak.faults[-1]}", flush=True)
-            next_fault += options.faults_every
+            next_fault = began + next(moments)
         soak.samples.append(look(world, daemon, began))
         tell(soak.samples[-2:])
         wait(max(0.0, SAMPLE_S - (time.monotonic() - now)))
@@ -177,6 +184,14 @@ def endure(world: World, options: argparse.Namespace) -> Soak:
         soak.unsettled = str(error)
     soak.verdict = world.verdict()
     return soak
+
+
+def fault_moments(warm_up_s: float, every_s: float, kinds: int) -> Iterator[float]:
+    """Seconds from the beginning: each kind once in the warm-up, when the caches are full; then at
+    this distance, for ever."""
+    full_s = min(CACHES_FILL_S, warm_up_s / 2)
+    yield from (full_s + (warm_up_s - full_s) / kinds * number for number in range(kinds))
+    yield from count(warm_up_s + every_s, every_s)
 
 
 def look(world: World, daemon: psutil.Process, began: float) -> Sample:
@@ -209,10 +224,11 @@ def tell(last: Sequence[Sample]) -> None:
 
 
 def report(soak: Soak, options: argparse.Namespace) -> int:
-    verdict, warm = soak.verdict, warmed_up(soak.samples)
+    verdict = soak.verdict
+    warm = [one for one in soak.samples if one.at >= options.warm_up * 60]
     slope = slope_per_hour(warm)
     more_fds = median(one.fds for one in warm[-6:]) - median(one.fds for one in warm[:6])
-    lags = [one.lag_p99_ms for one in soak.samples[6::6]] or [soak.samples[-1].lag_p99_ms]
+    lags = [one.lag_p99_ms for one in warm[6::6]] or [soak.samples[-1].lag_p99_ms]
     seconds = soak.samples[-1].at
     rows = {
         "tenants": options.tenants,
@@ -247,11 +263,6 @@ def report(soak: Soak, options: argparse.Namespace) -> int:
     return 1 if any(broken.values()) else 0
 
 
-def warmed_up(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """Without the first third, in which caches fill and each kind of fault strikes once."""
-    return [one for one in samples if one.at >= samples[-1].at * WARM_UP_SHARE]
-
-
 def slope_per_hour(samples: Sequence[Sample]) -> float:
     """The median of the slopes between any two minutes' smallest sizes (Theil and Sen), as a share
     of the median size: a fault's spike does not count, a leak does."""
@@ -270,6 +281,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Half an hour with hundreds of tenants.")
     parser.add_argument("--tenants", type=int, default=200)
     parser.add_argument("--rate", type=float, default=330.0, help="messages a second over all")
+    parser.add_argument("--warm-up", type=float, default=12.0, help="minutes before what is judged")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--faults-every", type=float, default=60.0, help="seconds")
     parser.add_argument("--seed", type=int, default=SEED)
