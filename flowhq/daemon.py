@@ -99,7 +99,6 @@ async def _live(config: Config, around: Surroundings, log_handle: logs.LogHandle
             await asyncio.wait({starting})
             return
         supervisor, server = starting.result()
-        heap.calm_collector()
         await _serve(supervisor, server, signals, pulse)
 
 
@@ -150,6 +149,8 @@ async def _open(
     stack.push_async_callback(server.close)
     log.info("listening", url=server.url)
     stack.push_async_callback(supervisor.close)
+    # Before the tenants: what they leave behind is to be found again.
+    heap.calm_collector()
     await supervisor.open()
     _begin_rounds(config, clock, stack, store, host, metrics)
     return supervisor, server

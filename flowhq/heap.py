@@ -20,7 +20,7 @@ MAPPED_FROM = 128 * 1024
 
 def calm_collector() -> None:
     """Full garbage collections become rare: one stops the loop for 0.1 s and more, since caches of
-    hundreds of tenants are a million objects. What the start made is never looked at again."""
+    hundreds of tenants are a million objects. What was made before is never looked at again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

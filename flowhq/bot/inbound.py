@@ -108,6 +108,11 @@ class Inbound:
             self._traces.mark(message.message_id, "admit")
         await self.store(message, verdict.state, verdict.reason)
 
+    def forget(self) -> None:
+        """The run is over: what came in is told apart by the ledger alone."""
+        while self._known:  # clear() would leave the entries holding each other
+            self._known.popitem()
+
     async def store(self, message: InboundMessage, state: InboxState, reason: str) -> None:
         """Record in this state and, if it is NEW, line it up."""
         key = InboxKey(message.from_me, message.message_id)

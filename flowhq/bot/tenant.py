@@ -93,6 +93,8 @@ class TenantRunner:
         except BaseExceptionGroup as failures:
             raise _cause(failures) from failures
         finally:
+            if self._stages is not None:
+                self._stages.forget()
             self._stages = None
 
     async def close(self) -> None:
@@ -159,7 +161,8 @@ class _Stages:
             waiting=lambda chat: self._lanes.waiting(chat) + self.outbound.waiting(chat),
             say=self._ask_to_wait,
         )
-        pump = self._pump(traces, online)
+        self._inbound = self._receiver(traces)
+        pump = self._pump(online)
         heartbeat = self._heartbeat(pump)
         group.create_task(pump.run(), name="pump")
         group.create_task(heartbeat.run(), name="heartbeat")
@@ -167,27 +170,30 @@ class _Stages:
         group.create_task(self._look_again(), name="look again")
         group.create_task(self._failed(), name="failure")
 
-    def _pump(self, traces: Traces, online: asyncio.Event) -> Pump:
-        """What comes in, up to the lanes."""
-        parts, clock, limits = self._parts, self._parts.clock, self._parts.limits
-        inbound = Inbound(
-            parts.ledger,
-            clock,
-            limits,
+    def _receiver(self, traces: Traces) -> Inbound:
+        """What records each message, and hands on to the lanes what is to be answered."""
+        return Inbound(
+            self._parts.ledger,
+            self._parts.clock,
+            self._parts.limits,
             traces,
             paused=self._paused,
             line_up=self._lanes.put,
             lined_up=self._please_wait.lined_up,
         )
+
+    def _pump(self, online: asyncio.Event) -> Pump:
+        """What comes in, up to the lanes."""
+        parts, clock, limits = self._parts, self._parts.clock, self._parts.limits
         catchup = CatchUp(
-            parts.channel, parts.ledger, inbound, clock, max_age_s=limits.catchup_max_age_s
+            parts.channel, parts.ledger, self._inbound, clock, max_age_s=limits.catchup_max_age_s
         )
         return Pump(
             parts.channel,
             parts.ledger,
             parts.lifecycle,
             clock,
-            inbound=inbound,
+            inbound=self._inbound,
             catchup=catchup,
             online=online,
             acknowledged=self.outbound.note_ack,
@@ -195,6 +201,11 @@ class _Stages:
             restore=self._restore,
             memory=parts.memory,
         )
+
+    def forget(self) -> None:
+        """What is large goes at once: the parts of a run hold each other, and the garbage collector
+        looks for such ones rarely."""
+        self._inbound.forget()
 
     def fail(self, failure: ChannelError) -> None:
         if not self._failure.done():

@@ -1,6 +1,7 @@
 """One tenant whole: from a message on the page to the reply, through failures, stops and starts."""
 
 import asyncio
+import gc
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from flowhq.events import ConnectionLost, LoggedOut, MessageSeen
 from flowhq.model import (
     DesiredState,
     InboundMessage,
+    InboxKey,
     InboxState,
     Jid,
     OutboxState,
@@ -154,6 +156,28 @@ async def test_a_message_is_answered_recorded_and_marked(bench: Bench) -> None:
     assert row.state is OutboxState.ACCEPTED
     assert bench.channel.reads == [CUSTOMER]
     assert bench.channel.typing
+
+
+async def test_a_run_that_is_over_keeps_none_of_its_messages(bench: Bench) -> None:
+    """Its parts hold each other, so that only a rare full collection would find them."""
+
+    def remembered() -> int:
+        # The entries, not the cache: one that is emptied may still have them in the air.
+        entries = [one for one in gc.get_objects() if "TTLCache" in type(one).__qualname__]
+        return sum(isinstance(getattr(one, "key", None), InboxKey) for one in entries)
+
+    gc.collect()
+    before = remembered()
+    gc.disable()
+    try:
+        async with bench.running():
+            for number in range(30):
+                bench.receive(str(number))
+            await until(lambda: len(bench.sent()) == 30)
+            assert remembered() >= before + 30
+        assert remembered() == before
+    finally:
+        gc.enable()
 
 
 async def test_our_own_echo_is_neither_answered_nor_taken_for_a_person(bench: Bench) -> None:
