@@ -88,7 +88,8 @@ class Inbound:
         self._known: TTLCache[InboxKey, int] = TTLCache(
             limits.dedup_entries, limits.dedup_ttl_s, timer=clock.monotonic
         )
-        """What each of them said: one that says something else is for the ledger to compare."""
+        """What each live one said: one that says something else is for the ledger to compare. Not
+        what is read back from the page's history, which is told once."""
         self._mistakes = 0
 
     async def admit(self, message: InboundMessage, *, seen_at: float) -> None:
@@ -106,15 +107,16 @@ class Inbound:
         if verdict.state is InboxState.NEW:
             self._traces.begin(message.message_id, seen_at)
             self._traces.mark(message.message_id, "admit")
-        await self.store(message, verdict.state, verdict.reason)
+        if await self.store(message, verdict.state, verdict.reason):
+            self._known.setdefault(key, _said(message))
 
     def forget(self) -> None:
         """The run is over: what came in is told apart by the ledger alone."""
         while self._known:  # clear() would leave the entries holding each other
             self._known.popitem()
 
-    async def store(self, message: InboundMessage, state: InboxState, reason: str) -> None:
-        """Record in this state and, if it is NEW, line it up."""
+    async def store(self, message: InboundMessage, state: InboxState, reason: str) -> bool:
+        """Record in this state and, if it is NEW, line it up. Whether the ledger has it now."""
         key = InboxKey(message.from_me, message.message_id)
         # A reaction is no message: who reacts does not take over.
         pause_s = 0.0 if message.kind is MessageKind.REACTION else self._person_pause_s
@@ -123,24 +125,24 @@ class Inbound:
         except InvalidInputError as error:
             self._traces.count(Stage.RECEIVED, "refused")
             log.warning("message refused", field=error.field, why=error.message)
-            return
+            return False
         except Exception as error:
             self._traces.count(Stage.RECEIVED, "unrecordable")
             log.error("message not recorded", message_id=message.message_id, exc_info=error)
             await self._set_aside(message, pause_s)
-            return
+            return False
         self._mistakes = 0
-        self._known.setdefault(key, _said(message))
         self._traces.mark(message.message_id, "record")
         if not recorded.fresh:
             self._repeated(recorded)
-            return
+            return True
         self._traces.count(Stage.RECEIVED, reason or "admitted")
         if recorded.by_person:
             log.info("a person wrote", chat=recorded.chat_key, taken_back=recorded.cancelled)
         if recorded.state is InboxState.NEW:
             place = self._line_up(recorded.chat_key, key)
             self._lined_up(recorded, message, place)
+        return True
 
     async def _record(
         self, message: InboundMessage, state: InboxState, reason: str, pause_s: float

@@ -158,14 +158,14 @@ async def test_a_message_is_answered_recorded_and_marked(bench: Bench) -> None:
     assert bench.channel.typing
 
 
+def remembered() -> int:
+    """Messages in caches: the entries, since a cache that is emptied may have them in the air."""
+    entries = [one for one in gc.get_objects() if "TTLCache" in type(one).__qualname__]
+    return sum(isinstance(getattr(one, "key", None), InboxKey) for one in entries)
+
+
 async def test_a_run_that_is_over_keeps_none_of_its_messages(bench: Bench) -> None:
     """Its parts hold each other, so that only a rare full collection would find them."""
-
-    def remembered() -> int:
-        # The entries, not the cache: one that is emptied may still have them in the air.
-        entries = [one for one in gc.get_objects() if "TTLCache" in type(one).__qualname__]
-        return sum(isinstance(getattr(one, "key", None), InboxKey) for one in entries)
-
     gc.collect()
     before = remembered()
     gc.disable()
@@ -178,6 +178,16 @@ async def test_a_run_that_is_over_keeps_none_of_its_messages(bench: Bench) -> No
         assert remembered() == before
     finally:
         gc.enable()
+
+
+async def test_what_is_read_back_from_the_page_is_not_kept_in_memory(bench: Bench) -> None:
+    for number in range(30):
+        bench.receive(str(number), live=False)
+    gc.collect()
+    before = remembered()
+    async with bench.running():
+        await until(lambda: len(bench.ledger.states()) == 30)
+        assert remembered() < before + 5
 
 
 async def test_our_own_echo_is_neither_answered_nor_taken_for_a_person(bench: Bench) -> None:
