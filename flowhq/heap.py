@@ -27,7 +27,7 @@ def calm_collector() -> None:
 
 
 def calm_allocator() -> None:
-    """Large pieces never come from the heap, whatever was freed before.
+    """Large pieces do not make the heap grow, whatever was freed before.
 
     asyncio asks for 256 KiB for each read of a socket and shortens it to what came. glibc takes
     such pieces from the heap once it has seen one freed, and what lives on between them (the
