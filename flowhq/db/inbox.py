@@ -1,6 +1,7 @@
 """The inbox: every message once, before anything acts on it, and one step for each.
 
-Functions on an open transaction of one tenant; ``db/ledger.py`` is their face.
+Functions on an open transaction of one tenant, or on the database where all is one call;
+``db/ledger.py`` is their face.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from flowhq.db.messages import (
     push_name_of,
     time_of,
 )
-from flowhq.db.pool import Tx
+from flowhq.db.pool import CHOSEN_TENANT, Database, Tx
 from flowhq.model import (
     ChatEvent,
     ChatKey,
@@ -41,10 +42,10 @@ ATTEMPT_WAITS_S = (2, 10, 60, 300)
 ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
 INTERRUPTED = "the daemon ended during each attempt"
 
-RECORD = """
+RECORD = f"""
 SELECT o_chat_key, o_fresh, o_state, o_ord, o_by_person, o_cancelled, o_differs
 FROM record_message(
-    $1::uuid, $2::boolean, $3::text, $4::text, $5::text[], $6::text, $7::text, $8::text, $9::text,
+    {CHOSEN_TENANT}, $2::boolean, $3::text, $4::text, $5::text[], $6::text, $7::text, $8::text, $9::text,
     $10::text, $11::jsonb, $12::jsonb, $13::timestamptz, $14::text, $15::text, $16::text,
     $17::bytea, $18::interval
 )
@@ -157,12 +158,14 @@ class Recording:
     person_pause_s: float
 
 
-async def record(tx: Tx, tenant_id: TenantId, message: InboundMessage, how: Recording) -> Recorded:
-    """One statement: ledger row, inbox row, contact, conversation, aliases and cursor."""
+async def record(
+    database: Database, tenant_id: TenantId, message: InboundMessage, how: Recording
+) -> Recorded:
+    """One call: ledger row, inbox row, contact, conversation, aliases and cursor."""
     where = addresses_of(message)
-    row = await tx.fetchrow(
-        RECORD,
+    row = await database.call(
         tenant_id,
+        RECORD,
         message.from_me,
         clean_id(message.message_id, field="message_id"),
         where.chat,

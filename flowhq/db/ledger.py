@@ -6,8 +6,8 @@ have given: nothing is dropped as a duplicate of itself.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 
@@ -73,8 +73,8 @@ class PostgresLedger:
     ) -> Recorded:
         step = ("record", message.from_me, message.message_id)
         how = inbox.Recording(state, reason, person_pause_s)
-        async with self._step(step) as (tx, repeated):
-            recorded = await inbox.record(tx, self.tenant_id, message, how)
+        with self._in_doubt(step) as repeated:
+            recorded = await inbox.record(self._database, self.tenant_id, message, how)
         return replace(recorded, fresh=recorded.fresh or repeated)
 
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
@@ -119,12 +119,10 @@ class PostgresLedger:
             return await outbox.unsettled(tx, self.tenant_id, chat_key, limit, self._monotonic)
 
     async def mark_sending(self, outbox_id: OutboxId) -> bool:
-        async with self._tx() as tx:
-            return await outbox.mark_sending(tx, self.tenant_id, outbox_id)
+        return await outbox.mark_sending(self._database, self.tenant_id, outbox_id)
 
     async def mark_accepted(self, outbox_id: OutboxId, ack: Ack) -> None:
-        async with self._tx() as tx:
-            await outbox.mark_accepted(tx, self.tenant_id, outbox_id, ack)
+        await outbox.mark_accepted(self._database, self.tenant_id, outbox_id, ack)
 
     async def mark_unknown(self, outbox_id: OutboxId, *, error: str) -> None:
         async with self._tx() as tx:
@@ -135,8 +133,7 @@ class PostgresLedger:
             return await outbox.mark_failed(tx, self.tenant_id, outbox_id, error, retry=retry)
 
     async def acknowledge(self, ids: Sequence[MessageId], ack: Ack) -> None:
-        async with self._tx() as tx:
-            await outbox.acknowledge(tx, self.tenant_id, ids, ack)
+        await outbox.acknowledge(self._database, self.tenant_id, ids, ack)
 
     async def known_own(self, message_id: MessageId) -> OutboxId | None:
         async with self._tx() as tx:
@@ -172,10 +169,16 @@ class PostgresLedger:
     @asynccontextmanager
     async def _step(self, step: Hashable) -> AsyncIterator[tuple[Tx, bool]]:
         """A transaction whose commit may be uncertain, and whether it was so the last time."""
-        repeated = step in self._doubts
-        try:
+        with self._in_doubt(step) as repeated:
             async with self._tx() as tx:
                 yield tx, repeated
+
+    @contextmanager
+    def _in_doubt(self, step: Hashable) -> Iterator[bool]:
+        """Whether this step's commit was uncertain the last time; remembers if it is so now."""
+        repeated = step in self._doubts
+        try:
+            yield repeated
         except StoreUnavailableError:
             self._doubts[step] = None
             raise

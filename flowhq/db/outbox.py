@@ -1,7 +1,8 @@
 """The outbox: what is to be sent, planned once, and how far each message has come.
 
-Functions on an open transaction of one tenant; ``db/ledger.py`` is their face. Each row has its
-row in ``message_logs`` (log_id, log_at), whose status follows (move_status).
+Functions on an open transaction of one tenant, or on the database where all is one call;
+``db/ledger.py`` is their face. Each row has its row in ``message_logs`` (log_id, log_at), whose
+status follows (move_status).
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from datetime import timedelta
 from asyncpg import Record
 
 from flowhq.db.cleaning import clean_error, clean_id, clean_text
-from flowhq.db.pool import Tx
+from flowhq.db.pool import CHOSEN_TENANT, Database, Tx
 from flowhq.model import (
     Ack,
     ChatKey,
@@ -110,40 +111,12 @@ WITH gone AS (
 SELECT count(move_status($1, log_id, log_at, 'cancelled')) FROM gone
 """
 
-# A message that failed and is sent again is on its way again; one that a person took the chat from
-# while it was in doubt is not sent once more: then the answer is false.
-MARK_SENDING = """
-WITH going AS (
-    UPDATE outbox SET
-        state = CASE WHEN reason = '' THEN 'sending' ELSE 'cancelled' END::outbox_state,
-        attempts = CASE WHEN reason = '' THEN attempts + 1 ELSE attempts END,
-        sent_at = CASE WHEN reason = '' THEN now() ELSE sent_at END,
-        done_at = CASE WHEN reason = '' THEN NULL ELSE now() END
-    WHERE tenant_id = $1 AND id = $2 AND state IN ('planned', 'sending', 'unknown')
-    RETURNING state, attempts, log_id, log_at
-)
-SELECT coalesce(bool_and(CASE
-    WHEN state = 'cancelled' THEN move_status($1, log_id, log_at, 'cancelled') IS NULL
-    WHEN attempts > 1 THEN move_status($1, log_id, log_at, 'queued') IS NOT NULL
-    ELSE true
-END), false)
-FROM going
+MARK_SENDING = f"SELECT going FROM mark_sending({CHOSEN_TENANT}, $2::bigint) AS going"
+MARK_ACCEPTED = f"""
+SELECT mark_accepted({CHOSEN_TENANT}, $2::bigint, $3::text::outbox_state, $4::text::message_status)
 """
-
-# The states are declared in the order of proof: greatest() never goes back.
-MARK_ACCEPTED = """
-WITH accepted AS (
-    UPDATE outbox SET
-        state = greatest(state, $3::text::outbox_state), error = NULL,
-        accepted_at = coalesce(accepted_at, now()),
-        delivered_at = coalesce(
-            delivered_at, CASE WHEN $3::text IN ('delivered', 'read') THEN now() END
-        ),
-        read_at = coalesce(read_at, CASE WHEN $3::text = 'read' THEN now() END)
-    WHERE tenant_id = $1 AND id = $2
-    RETURNING log_id, log_at
-)
-SELECT move_status($1, log_id, log_at, $4::text::message_status) FROM accepted
+ACKNOWLEDGE = f"""
+SELECT acknowledge({CHOSEN_TENANT}, $2::text[], $3::text::outbox_state, $4::text::message_status)
 """
 
 MARK_UNKNOWN = """
@@ -167,28 +140,6 @@ SELECT CASE WHEN state = 'planned' THEN extract(epoch FROM next_at - now())::flo
     WHEN move_status($1, log_id, log_at, CASE state WHEN 'cancelled' THEN 'cancelled'
         ELSE 'failed' END::message_status) THEN NULL END
 FROM failed
-"""
-
-# The bot's messages are found by their outbox row, a person's by their inbox row: the ledger
-# itself is never searched by id, since that would open every day.
-ACKNOWLEDGE = """
-WITH ours AS (
-    UPDATE outbox SET
-        state = greatest(state, coalesce($3::text::outbox_state, state)),
-        accepted_at = coalesce(accepted_at, CASE WHEN $3::text IS NOT NULL THEN now() END),
-        delivered_at = coalesce(
-            delivered_at, CASE WHEN $3::text IN ('delivered', 'read') THEN now() END
-        ),
-        read_at = coalesce(read_at, CASE WHEN $3::text = 'read' THEN now() END)
-    WHERE tenant_id = $1 AND client_id = ANY ($2::text[])
-    RETURNING log_id, log_at
-), acked AS (
-    SELECT log_id, log_at FROM ours
-    UNION ALL
-    SELECT log_id, log_at FROM inbox
-    WHERE tenant_id = $1 AND from_me AND wa_message_id = ANY ($2::text[])
-)
-SELECT count(move_status($1, log_id, log_at, $4::text::message_status)) FROM acked
 """
 
 FIND_OWN = "SELECT id FROM outbox WHERE tenant_id = $1 AND client_id = $2"
@@ -281,15 +232,18 @@ async def take_back_all(tx: Tx, tenant_id: TenantId, reason: str) -> None:
     await tx.execute(TAKE_BACK_ALL, tenant_id, reason)
 
 
-async def mark_sending(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId) -> bool:
-    return bool(await tx.fetchval(MARK_SENDING, tenant_id, outbox_id))
+async def mark_sending(database: Database, tenant_id: TenantId, outbox_id: OutboxId) -> bool:
+    row = await database.call(tenant_id, MARK_SENDING, outbox_id)
+    return row is not None and bool(row["going"])
 
 
-async def mark_accepted(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, ack: Ack) -> None:
+async def mark_accepted(
+    database: Database, tenant_id: TenantId, outbox_id: OutboxId, ack: Ack
+) -> None:
     """The call returned, so it is accepted at least, whatever ack it came with."""
     state = STATE_OF_ACK.get(ack, OutboxState.ACCEPTED)
     status = STATUS_OF_ACK[max(ack, Ack.PENDING)]
-    await tx.execute(MARK_ACCEPTED, tenant_id, outbox_id, state.value, status.value)
+    await database.call(tenant_id, MARK_ACCEPTED, outbox_id, state.value, status.value)
 
 
 async def mark_unknown(tx: Tx, tenant_id: TenantId, outbox_id: OutboxId, error: str) -> None:
@@ -311,11 +265,13 @@ async def mark_failed(
     return wait_s
 
 
-async def acknowledge(tx: Tx, tenant_id: TenantId, ids: Sequence[MessageId], ack: Ack) -> None:
+async def acknowledge(
+    database: Database, tenant_id: TenantId, ids: Sequence[MessageId], ack: Ack
+) -> None:
     state = STATE_OF_ACK.get(ack)
-    await tx.execute(
-        ACKNOWLEDGE,
+    await database.call(
         tenant_id,
+        ACKNOWLEDGE,
         [clean_text(message_id) for message_id in ids],
         None if state is None else state.value,
         STATUS_OF_ACK[ack].value,

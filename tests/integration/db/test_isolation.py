@@ -7,10 +7,10 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from flowhq.db import bulk, events, portable, webhooks
+from flowhq.db import bulk, events, outbox, portable, webhooks
 from flowhq.db.datakeys import tenant_key
 from flowhq.db.owner import owner_connection
-from flowhq.db.pool import Database, Tx
+from flowhq.db.pool import CHOSEN_TENANT, Database, Tx
 from flowhq.errors import StoreRefusedError
 from flowhq.model import Ack, InboxState, TenantId
 from tests.integration.db.conftest import Shop
@@ -73,6 +73,13 @@ INSERT INTO portal_event_logs (tenant_id, user_id, event_type) SELECT $1, id, 'S
 INSERT_LINK = """
 INSERT INTO pairing_links (tenant_id, token_sha256, created_by, expires_at)
 VALUES ($1, decode(md5($2) || md5($2), 'hex'), 'test', now() + interval '1 hour')
+"""
+
+
+# It chooses one tenant and asks for another's.
+MARK_ANOTHERS = f"""
+SELECT mark_sending(CASE WHEN t.chosen IS NOT NULL THEN $3::uuid END, $2::bigint) AS going
+FROM (SELECT {CHOSEN_TENANT} AS chosen OFFSET 0) AS t
 """
 
 
@@ -226,6 +233,33 @@ async def test_a_connection_forgets_its_tenant(furnished: tuple[Shop, Shop], any
             assert await tx.fetchval("SELECT count(*) FROM tenants") == 0
 
 
+async def test_a_call_reaches_its_own_tenant_and_is_forgotten(
+    furnished: tuple[Shop, Shop], any_url: str
+) -> None:
+    mine, theirs = furnished
+    their_reply = await plan_anew(theirs)
+    async with Database(any_url, min_size=1, max_size=1) as one_connection:
+
+        async def going(tenant_id: TenantId, sql: str, *others: object) -> bool:
+            row = await one_connection.call(tenant_id, sql, their_reply, *others)
+            assert row is not None
+            return bool(row["going"])
+
+        assert not await going(mine.tenant_id, outbox.MARK_SENDING)
+        assert not await going(TenantId(uuid4()), outbox.MARK_SENDING)
+        assert not await going(mine.tenant_id, MARK_ANOTHERS, theirs.tenant_id)
+        assert await going(theirs.tenant_id, outbox.MARK_SENDING)
+        async with plainly(one_connection) as tx:
+            assert await tx.fetchval("SELECT current_setting('app.tenant_id', true)") == ""
+            assert await tx.fetchval("SELECT count(*) FROM outbox") == 0
+
+
+async def plan_anew(shop: Shop) -> int:
+    """The shop's reply, as if it had not been begun."""
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        return int(await tx.fetchval("UPDATE outbox SET state = 'planned' RETURNING id"))
+
+
 async def test_an_unknown_tenant_sees_nothing(furnished: tuple[Shop, Shop]) -> None:
     async with furnished[0].database.tenant(TenantId(uuid4())) as tx:
         for table in TABLES:
@@ -298,6 +332,8 @@ async def test_the_roles_cannot_log_in_and_do_not_bypass(any_url: str) -> None:
 async def test_a_tenant_is_chosen_by_nothing_but_a_uuid(shop: Shop) -> None:
     with pytest.raises(TypeError):
         await _open_as(shop.database, "x', true); DROP TABLE inbox; SELECT ('")
+    with pytest.raises(TypeError):
+        await shop.database.call(str(shop.tenant_id), outbox.MARK_SENDING, 1)  # type: ignore[arg-type]
 
 
 async def _open_as(database: Database, tenant_id: object) -> None:

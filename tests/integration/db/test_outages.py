@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
+from asyncpg import Record
 
 from flowhq.db import pool
 from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.migrate import migrate
+from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database, Tx
 from flowhq.errors import FlowHQError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError
 from flowhq.model import InboxState, TenantId
@@ -183,6 +186,38 @@ async def test_a_step_that_does_not_end_is_told_from_a_server_that_is_away(
         assert row.text == "Karibu"
 
 
+async def test_a_call_that_does_not_end_is_broken_off_and_done_later(postgres_url: str) -> None:
+    async with Database(postgres_url, min_size=1, max_size=1, command_timeout_s=1.0) as database:
+        shop = await open_shop(database, await load_installation(postgres_url), "+255700000001")
+        async with owner_connection(postgres_url) as holder:
+            async with holder.transaction():
+                await holder.execute("LOCK TABLE inbox IN EXCLUSIVE MODE")
+                with pytest.raises(StoreTimeoutError):
+                    await shop.ledger.record(TEXT, state=InboxState.NEW)
+        assert (await shop.ledger.record(TEXT, state=InboxState.NEW)).fresh
+        assert database.figures().size == 1
+
+
+async def test_a_cancelled_call_changes_nothing_and_frees_its_connection(
+    postgres_url: str,
+) -> None:
+    async with Database(postgres_url, min_size=1, max_size=1) as database:
+        shop = await open_shop(database, await load_installation(postgres_url), "+255700000001")
+        async with owner_connection(postgres_url) as holder, holder.transaction():
+            await holder.execute("LOCK TABLE inbox IN EXCLUSIVE MODE")
+            task = asyncio.create_task(shop.ledger.record(TEXT, state=InboxState.NEW))
+            await until(lambda: waits_for_a_lock(holder))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        async with database.tenant(shop.tenant_id) as tx:
+            assert await tx.fetchval("SELECT count(*) FROM inbox") == 0
+
+
+async def waits_for_a_lock(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+
 async def test_a_cancelled_transaction_is_rolled_back(postgres_url: str) -> None:
     async with Database(postgres_url, min_size=1, max_size=1) as database:
         shop = await open_shop(database, await load_installation(postgres_url), "+255700000001")
@@ -310,6 +345,13 @@ class LossyDatabase(Database):
         if self.losses:
             self.losses -= 1
             raise StoreUnavailableError("the answer to COMMIT was lost")
+
+    async def call(self, tenant_id: TenantId, sql: str, *args: object) -> Record | None:
+        row = await super().call(tenant_id, sql, *args)
+        if self.losses:
+            self.losses -= 1
+            raise StoreUnavailableError("the answer was lost")
+        return row
 
 
 @pytest.fixture

@@ -95,9 +95,7 @@ FROM generate_series(1, 2000) AS n
         (inbox.LOCK_STEP, (False, "m100"), "inbox_pkey"),
         (outbox.UNSETTLED, (1000,), "outbox_unsettled_idx"),
         (outbox.FIND_OWN, ("i5",), "outbox_client_id_key"),
-        (outbox.MARK_SENDING, (5,), "outbox_unsettled_idx"),
         (outbox.PLANNED_FOR, ("m5",), "outbox_cause_part_key"),
-        (outbox.ACKNOWLEDGE, (["i5"], "read", "read"), "outbox_client_id_key"),
         (logs.log_statement(logs.LogFilter())[0], (200,), "tenant_id_created_at_idx"),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
@@ -112,6 +110,41 @@ async def test_a_hot_statement_uses_its_index(
     assert index in plan, plan
     for table in ("inbox", "outbox"):
         assert f"Seq Scan on {table}" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    ("function", "statement", "p_values", "index"),
+    [
+        ("mark_sending", r"UPDATE outbox.*?(?=RETURNING)", {"p_id": "5"}, "outbox_unsettled_idx"),
+        ("mark_accepted", r"UPDATE outbox.*?(?=RETURNING)", {"p_id": "5"}, "outbox_pkey"),
+        ("acknowledge", r"UPDATE outbox.*?(?=RETURNING)", {}, "outbox_client_id_key"),
+        ("acknowledge", r"SELECT log_id.*?(?=LOOP)", {}, "inbox_pkey"),
+    ],
+)
+async def test_a_hot_statement_in_a_function_uses_its_index(
+    filled: tuple[Database, object],
+    postgres_url: str,
+    function: str,
+    statement: str,
+    p_values: dict[str, str],
+    index: str,
+) -> None:
+    database, tenant_id = filled
+    async with owner_connection(postgres_url) as connection:
+        source = await connection.fetchval(
+            "SELECT prosrc FROM pg_proc WHERE oid = $1::text::regproc", function
+        )
+    found = re.search(statement, source, re.DOTALL)
+    assert found is not None
+    values = {"p_tenant": "$1", "p_ids": "'{i5}'", "p_state": "'read'", **p_values}
+    sql = found[0]
+    for name, value in values.items():
+        sql = re.sub(rf"\b{name}\b", value, sql)
+    async with database.tenant(tenant_id) as tx:  # type: ignore[arg-type]
+        rows = await tx.fetch(f"EXPLAIN {sql}", tenant_id)
+    plan = "\n".join(row[0] for row in rows)
+    assert index in plan, plan
+    assert "Seq Scan" not in plan, plan
 
 
 FILL_EVENTS = """
