@@ -45,11 +45,12 @@ INTERRUPTED = "the daemon ended during each attempt"
 RECORD = f"""
 SELECT o_chat_key, o_fresh, o_state, o_ord, o_by_person, o_cancelled, o_differs
 FROM record_message(
-    {CHOSEN_TENANT}, $2::boolean, $3::text, $4::text, $5::text[], $6::text, $7::text, $8::text, $9::text,
-    $10::text, $11::jsonb, $12::jsonb, $13::timestamptz, $14::text, $15::text, $16::text,
-    $17::bytea, $18::interval
+    {CHOSEN_TENANT},
+    $2::boolean, $3::text, $4::text, $5::text[], $6::text, $7::text, $8::text, $9::text, $10::text,
+    $11::jsonb, $12::jsonb, $13::timestamptz, $14::text, $15::text, $16::text, $17::bytea,
+    $18::interval
 )
-"""
+"""  # noqa: S608 - a constant is filled in
 
 # The inbox row is locked before the conversation, in that order everywhere; a row that another
 # caller settled meanwhile is not found.

@@ -111,7 +111,7 @@ WITH gone AS (
 SELECT count(move_status($1, log_id, log_at, 'cancelled')) FROM gone
 """
 
-MARK_SENDING = f"SELECT going FROM mark_sending({CHOSEN_TENANT}, $2::bigint) AS going"
+MARK_SENDING = f"SELECT mark_sending({CHOSEN_TENANT}, $2::bigint) AS going"
 MARK_ACCEPTED = f"""
 SELECT mark_accepted({CHOSEN_TENANT}, $2::bigint, $3::text::outbox_state, $4::text::message_status)
 """

@@ -170,8 +170,8 @@ class Database:
 
     async def call(self, tenant_id: TenantId, sql: str, *args: object) -> Record | None:
         """One call of a function as a transaction of its own: a third of the round trips. ``sql``
-        is ``SELECT ... FROM function(CHOSEN_TENANT, $2, ...)``, with ``args`` from $2 on; the answer
-        is its first row. After StoreUnavailableError it is uncertain whether it was done."""
+        calls it with CHOSEN_TENANT as its first argument, ``args`` are from $2 on; the answer is
+        the first row. After StoreUnavailableError it is uncertain whether it was done."""
         chosen = _chosen(tenant_id)
         pool, connection = await self._acquire()
         try:

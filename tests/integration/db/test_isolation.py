@@ -80,7 +80,7 @@ VALUES ($1, decode(md5($2) || md5($2), 'hex'), 'test', now() + interval '1 hour'
 MARK_ANOTHERS = f"""
 SELECT mark_sending(CASE WHEN t.chosen IS NOT NULL THEN $3::uuid END, $2::bigint) AS going
 FROM (SELECT {CHOSEN_TENANT} AS chosen OFFSET 0) AS t
-"""
+"""  # noqa: S608
 
 
 def owner_of(table: str) -> str:

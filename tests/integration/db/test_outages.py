@@ -189,11 +189,10 @@ async def test_a_step_that_does_not_end_is_told_from_a_server_that_is_away(
 async def test_a_call_that_does_not_end_is_broken_off_and_done_later(postgres_url: str) -> None:
     async with Database(postgres_url, min_size=1, max_size=1, command_timeout_s=1.0) as database:
         shop = await open_shop(database, await load_installation(postgres_url), "+255700000001")
-        async with owner_connection(postgres_url) as holder:
-            async with holder.transaction():
-                await holder.execute("LOCK TABLE inbox IN EXCLUSIVE MODE")
-                with pytest.raises(StoreTimeoutError):
-                    await shop.ledger.record(TEXT, state=InboxState.NEW)
+        async with owner_connection(postgres_url) as holder, holder.transaction():
+            await holder.execute("LOCK TABLE inbox IN EXCLUSIVE MODE")
+            with pytest.raises(StoreTimeoutError):
+                await shop.ledger.record(TEXT, state=InboxState.NEW)
         assert (await shop.ledger.record(TEXT, state=InboxState.NEW)).fresh
         assert database.figures().size == 1
 
@@ -214,7 +213,7 @@ async def test_a_cancelled_call_changes_nothing_and_frees_its_connection(
             assert await tx.fetchval("SELECT count(*) FROM inbox") == 0
 
 
-async def waits_for_a_lock(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+async def waits_for_a_lock(connection: "asyncpg.Connection[Record]") -> bool:
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
 
