@@ -83,7 +83,6 @@ async def run(config: Config, surroundings: Surroundings | None = None) -> int:
 
 async def _live(config: Config, around: Surroundings, log_handle: logs.LogHandle) -> None:
     """Everything between the first signal handler and the last part closed."""
-    heap.calm_allocator()
     async with AsyncExitStack() as stack:
         signals = await stack.enter_async_context(catch_signals())
         pulse = Pulse()

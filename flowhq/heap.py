@@ -13,9 +13,6 @@ log = structlog.get_logger(__name__)
 # all, which is some hundred MB at the very most.
 GC_THRESHOLDS = (5_000, 10, 40)
 GIVE_BACK_EVERY_S = 60.0
-# mallopt(3): pieces from this size on, in bytes, are mapped one by one; set, it stays as it is.
-M_MMAP_THRESHOLD = -3
-MAPPED_FROM = 128 * 1024
 
 
 def calm_collector() -> None:
@@ -24,19 +21,6 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-def calm_allocator() -> None:
-    """Large pieces do not make the heap grow, whatever was freed before.
-
-    asyncio asks for 256 KiB for each read of a socket and shortens it to what came. glibc takes
-    such pieces from the heap once it has seen one freed, and what lives on between them (the
-    answers of a backlog being worked off) leaves holes there. Nothing happens with another C
-    library.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(ctypes.c_int(M_MMAP_THRESHOLD), ctypes.c_int(MAPPED_FROM))
 
 
 async def keep(clock: Clock) -> None:

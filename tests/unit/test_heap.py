@@ -34,40 +34,6 @@ def test_what_is_free_between_living_pieces_goes_back_to_the_system() -> None:
     assert int(done.stdout) > 32_000_000
 
 
-READS = """
-import ctypes
-from flowhq.heap import MAPPED_FROM, calm_allocator
-
-def mapped():
-    return mallinfo2().hblks
-
-class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
-        "fordblks", "keepcost")]
-
-mallinfo2 = ctypes.CDLL(None).mallinfo2
-mallinfo2.restype = Info
-if {calmed}:
-    calm_allocator()
-bytearray(2 * MAPPED_FROM)  # freed at once: glibc would take the next one from the heap
-before = mapped()
-pieces = [bytearray(2 * MAPPED_FROM) for _ in range(10)]
-print(mapped() - before)
-"""
-
-
-@pytest.mark.parametrize("calmed", [True, False])
-def test_reads_of_sockets_leave_the_heap_alone(calmed: bool) -> None:
-    script = READS.replace("{calmed}", str(calmed))
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    # One or two may find room in the heap that was free before.
-    assert int(done.stdout) in (range(8, 11) if calmed else range(1))
-
-
 async def test_it_is_done_each_minute() -> None:
     clock = FakeClock()
     keeping = asyncio.create_task(heap.keep(clock))
