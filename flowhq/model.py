@@ -353,6 +353,7 @@ class Recorded:
     False for one that the inbox knew already. ``chat_key`` is resolved through the aliases.
     ``by_person``: an outgoing message that is not ours; ``cancelled`` of our planned ones were
     taken back for it. ``differs``: known already, with another content; told once a message.
+    ``merged``: chats that turned out to be this one, and are no chats any more.
     """
 
     key: InboxKey
@@ -363,6 +364,7 @@ class Recorded:
     by_person: bool = False
     cancelled: int = 0
     differs: bool = False
+    merged: tuple[ChatKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

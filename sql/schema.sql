@@ -599,11 +599,13 @@ END
 $$;
 
 -- All of p_jids lead to one chat afterwards, made or merged as it takes; p_chat names a new one.
+-- Returns the keys of the chats that are gone, NULL if none.
 CREATE FUNCTION link_chat(
     p_tenant uuid, p_chat text, p_jids text[], p_phone text, p_lid text
-) RETURNS void
+) RETURNS text[]
 LANGUAGE plpgsql AS $$
 DECLARE
+    v_merged text[];
     v_key text;
     v_contact uuid;
     v_other record;
@@ -618,6 +620,7 @@ BEGIN
         WHERE a.tenant_id = p_tenant AND a.jid = ANY (p_jids) AND a.chat_key <> v_key
     LOOP
         PERFORM merge_chats(p_tenant, v_key, v_other.chat_key);
+        v_merged := array_append(v_merged, v_other.chat_key);
     END LOOP;
     FOR v_other IN
         SELECT k.id FROM contacts k
@@ -646,33 +649,37 @@ BEGIN
     INSERT INTO chat_aliases (tenant_id, jid, chat_key)
     SELECT p_tenant, jid, v_key FROM unnest(p_jids) AS jid
     ON CONFLICT (tenant_id, jid) DO NOTHING;
+    RETURN v_merged;
 END
 $$;
 
--- The chat behind p_jids, its row locked. The way through link_chat is taken only by a chat's first
--- message and by the one that brings a new mapping.
+-- The chat behind p_jids, its row locked; o_merged: chats that were merged into it for that, NULL if
+-- none. The way through link_chat is taken only by a chat's first message and by the one that brings
+-- a new mapping.
 CREATE FUNCTION lock_chat(
-    p_tenant uuid, p_chat text, p_jids text[], p_phone text, p_lid text
-) RETURNS conversations
+    p_tenant uuid, p_chat text, p_jids text[], p_phone text, p_lid text,
+    OUT o_chat conversations, OUT o_merged text[]
+)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_first text;
     v_last text;
     v_count bigint;
-    v_chat conversations;
 BEGIN
     FOR round IN 1..5 LOOP
         SELECT min(chat_key), max(chat_key), count(*) INTO v_first, v_last, v_count
         FROM chat_aliases WHERE tenant_id = p_tenant AND jid = ANY (p_jids);
         IF v_count = cardinality(p_jids) AND v_first = v_last THEN
-            SELECT * INTO v_chat FROM conversations
+            SELECT * INTO o_chat FROM conversations
             WHERE tenant_id = p_tenant AND chat_key = v_first FOR NO KEY UPDATE;
             IF FOUND THEN
-                RETURN v_chat;
+                RETURN;
             END IF;
         END IF;
         PERFORM pg_advisory_xact_lock(hashtextextended('chats ' || p_tenant, 0));
-        PERFORM link_chat(p_tenant, p_chat, p_jids, p_phone, p_lid);
+        o_merged := array_cat(
+            o_merged, link_chat(p_tenant, p_chat, p_jids, p_phone, p_lid)
+        );
     END LOOP;
     RAISE EXCEPTION 'a chat could not be linked' USING ERRCODE = 'serialization_failure';
 END
@@ -791,18 +798,20 @@ $$;
 -- message. Acks do. p_state: 'new', or 'skipped' with its p_reason. Another p_from_me message was
 -- typed by a person (o_by_person): they take over for p_pause, NULL for not at all; o_cancelled is
 -- how many planned messages were taken back. o_differs: a duplicate with another content, told once.
+-- o_merged: as of lock_chat.
 CREATE FUNCTION record_message(
     p_tenant uuid, p_from_me boolean, p_id text, p_chat text, p_jids text[], p_phone text,
     p_lid text, p_push_name text, p_type text, p_text text, p_content jsonb, p_payload jsonb,
     p_at timestamptz, p_source text, p_state text, p_reason text, p_digest bytea,
     p_pause interval,
     OUT o_chat_key text, OUT o_fresh boolean, OUT o_state text, OUT o_ord bigint,
-    OUT o_by_person boolean, OUT o_cancelled integer, OUT o_differs boolean
+    OUT o_by_person boolean, OUT o_cancelled integer, OUT o_differs boolean, OUT o_merged text[]
 )
 LANGUAGE plpgsql AS $$
 DECLARE
     v_at timestamptz := least(p_at, now());
     v_log_id uuid := gen_random_uuid();
+    v_locked record;
     v_chat conversations;
     v_them text;
     v_us text;
@@ -830,7 +839,9 @@ BEGIN
         END IF;
     END IF;
 
-    v_chat := lock_chat(p_tenant, p_chat, p_jids, p_phone, p_lid);
+    v_locked := lock_chat(p_tenant, p_chat, p_jids, p_phone, p_lid);
+    v_chat := v_locked.o_chat;
+    o_merged := v_locked.o_merged;
     INSERT INTO inbox (
         tenant_id, from_me, wa_message_id, chat_key, wa_timestamp, source, state, reason,
         payload, log_id, log_at, done_at, digest
@@ -842,7 +853,7 @@ BEGIN
     ) ON CONFLICT (tenant_id, from_me, wa_message_id) DO NOTHING
     RETURNING chat_key, state, ord INTO o_chat_key, o_state, o_ord;
     IF NOT FOUND THEN
-        SELECT i.chat_key, i.state, i.ord INTO o_chat_key, o_state, o_ord FROM inbox i
+        SELECT v_chat.chat_key, i.state, i.ord INTO o_chat_key, o_state, o_ord FROM inbox i
         WHERE i.tenant_id = p_tenant AND i.from_me = p_from_me AND i.wa_message_id = p_id;
         RETURN;
     END IF;

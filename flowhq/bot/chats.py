@@ -1,12 +1,13 @@
 """Lanes: one bounded queue and one worker per chat, so that order holds within a chat only.
 
 What does not fit into a lane is not kept here: it is in the database already, and the lane reads
-it from there once it has caught up. A lane ends when it is empty.
+it from there once it has caught up. A lane ends when it is empty. Of chats that turn out to be one,
+the kept one's lane outwaits the others and reads on for all of them.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -24,7 +25,9 @@ class Place(Enum):
 
 
 class _Lane(Generic[Item]):
-    __slots__ = ("behind", "items", "missed", "told")
+    __slots__ = ("behind", "into", "items", "missed", "task", "told")
+
+    task: asyncio.Task[None]
 
     def __init__(self) -> None:
         self.items: deque[Item] = deque()
@@ -34,6 +37,13 @@ class _Lane(Generic[Item]):
         """One was refused since the database was last read."""
         self.told = False
         """That it is full was said already."""
+        self.into: ChatKey | None = None
+        """The chat into which this one was merged."""
+
+    def read_anew(self) -> None:
+        """Have the database read after what is in line."""
+        # Nothing was too much for it: what comes meanwhile is read with the rest, without a word.
+        self.behind = self.missed = self.told = True
 
 
 class Lanes(Generic[Item]):
@@ -58,6 +68,8 @@ class Lanes(Generic[Item]):
         self._name = name
         self._capacity = capacity
         self._lanes: dict[ChatKey, _Lane[Item]] = {}
+        self._before: dict[ChatKey, list[asyncio.Task[None]]] = {}
+        """The lanes that a chat's lane has to outwait before it reads the database again."""
 
     def put(self, chat: ChatKey, item: Item) -> Place:
         """Line the item up, or leave it to the database when the lane is full."""
@@ -88,9 +100,31 @@ class Lanes(Generic[Item]):
     def wake(self, chat: ChatKey) -> None:
         """Have the database read after what is in line: something waits there that nobody lined
         up."""
+        self._lane(chat).read_anew()
+
+    def follow(self, chat: ChatKey, others: Iterable[ChatKey]) -> None:
+        """``others`` were merged into ``chat`` in the database: each ends what it has in hand, then
+        ``chat`` goes on with what all of them have, in the order in which it stands there."""
         lane = self._lane(chat)
-        # Nothing was too much for it: what comes meanwhile is read with the rest, without a word.
-        lane.behind = lane.missed = lane.told = True
+        lane.items.clear()
+        lane.read_anew()
+        if lane.into is not None:  # erased meanwhile and begun anew: each would wait for the other
+            return
+        for other in others:
+            ended = self._lanes.get(other)
+            if ended is None or ended is lane:
+                continue
+            ended.into = chat
+            # What stood in line waits under the kept key now; what does not, the reading finds.
+            ended.items.clear()
+            ended.read_anew()
+            self._before.setdefault(chat, []).append(ended.task)
+
+    def kept(self, chat: ChatKey) -> ChatKey:
+        """The chat into which this one was merged, as long as its own lane lasts; else itself."""
+        while (lane := self._lanes.get(chat)) is not None and lane.into is not None:
+            chat = lane.into
+        return chat
 
     def depth(self) -> int:
         """Items in line over all chats, for status."""
@@ -100,7 +134,8 @@ class Lanes(Generic[Item]):
         lane = self._lanes.get(chat)
         if lane is None:
             lane = self._lanes[chat] = _Lane()
-            self._group.create_task(self._work(chat, lane), name=f"{self._name} {chat}")
+            work = self._work(chat, lane)
+            lane.task = self._group.create_task(work, name=f"{self._name} {chat}")
         return lane
 
     async def _work(self, chat: ChatKey, lane: _Lane[Item]) -> None:
@@ -108,8 +143,12 @@ class Lanes(Generic[Item]):
             if lane.items:
                 await self._handle(chat, lane.items.popleft())
             elif lane.behind:
+                while before := self._before.pop(chat, None):
+                    await asyncio.wait(before)
                 lane.missed = False
                 items = await self._refill(chat, self._capacity)
+                if chat in self._before:  # merged meanwhile: some of it may be in their hands
+                    continue
                 lane.items.extend(items)
                 lane.behind = lane.missed or len(items) == self._capacity
             else:

@@ -4,7 +4,7 @@ Nothing is answered here: an admitted message waits in the inbox and in its chat
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -65,7 +65,8 @@ def judge(message: InboundMessage, *, paused: bool) -> Verdict:
 
 
 class Inbound:
-    """The door of one tenant. ``line_up`` hands a recorded message to its chat's lane."""
+    """The door of one tenant. ``line_up`` hands a recorded message to its chat's lane; before that,
+    ``merged`` is told which other chats the message showed to be the same one."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Inbound:
         paused: Callable[[], bool],
         line_up: Callable[[ChatKey, InboxKey], Place],
         lined_up: Callable[[Recorded, InboundMessage, Place], None],
+        merged: Callable[[ChatKey, Sequence[ChatKey]], None],
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -84,6 +86,7 @@ class Inbound:
         self._paused = paused
         self._line_up = line_up
         self._lined_up = lined_up
+        self._merged = merged
         self._person_pause_s = limits.person_pause_s
         self._known: TTLCache[InboxKey, int] = TTLCache(
             limits.dedup_entries, limits.dedup_ttl_s, timer=clock.monotonic
@@ -147,12 +150,15 @@ class Inbound:
     async def _record(
         self, message: InboundMessage, state: InboxState, reason: str, pause_s: float
     ) -> Recorded:
-        return await until_stored(
+        recorded = await until_stored(
             self._clock,
             lambda: self._ledger.record(
                 message, state=state, reason=reason, person_pause_s=pause_s
             ),
         )
+        if recorded.merged:
+            self._merged(recorded.chat_key, recorded.merged)
+        return recorded
 
     async def _set_aside(self, message: InboundMessage, pause_s: float) -> None:
         """One message that cannot be stored costs none of the others: that it came is stored

@@ -5,7 +5,7 @@ looked up under its id in the page's own store before anything is sent again, wi
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -110,6 +110,10 @@ class Outbound:
     def wake(self, chat: ChatKey) -> None:
         """Look after what is unsettled in this chat again."""
         self._lanes.wake(chat)
+
+    def follow(self, chat: ChatKey, others: Iterable[ChatKey]) -> None:
+        """``others`` were merged into ``chat``: what each has in hand is settled first."""
+        self._lanes.follow(chat, others)
 
     def note_ack(self, ids: Sequence[MessageId]) -> None:
         """The page told of these own messages: whoever waits for one looks again."""

@@ -148,7 +148,9 @@ class Ledger(Protocol):
         conversation, alias and cursor. Known already: ``fresh`` is False, nothing changes.
         ``state`` SKIPPED with its reason records without work to do. An outgoing message that is
         not ours pauses the bot in its chat for ``person_pause_s`` from its own time on (0: not)
-        and takes back what is planned there, in the same transaction."""
+        and takes back what is planned there, in the same transaction. Addresses that belong to
+        several chats make them one: ``merged`` names those that are gone, and what waits in them
+        stands under the kept one from then on."""
         ...
 
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:

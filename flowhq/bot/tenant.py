@@ -6,7 +6,7 @@ do about a failure is the supervisor's business.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -180,6 +180,7 @@ class _Stages:
             paused=self._paused,
             line_up=self._lanes.put,
             lined_up=self._please_wait.lined_up,
+            merged=self._follow,
         )
 
     def _pump(self, online: asyncio.Event) -> Pump:
@@ -228,6 +229,12 @@ class _Stages:
                 self._lanes.wake(chat)
                 self.outbound.wake(chat)
 
+    def _follow(self, chat: ChatKey, others: Sequence[ChatKey]) -> None:
+        """Chats turned out to be one: their messages and replies go on in one order."""
+        log.info("chats merged", chat=chat, merged=len(others))
+        self._lanes.follow(chat, others)
+        self.outbound.follow(chat, others)
+
     def _answerer(self, traces: Traces) -> Answering:
         """What takes each message through its step, and hands on what is planned by that."""
         parts = self._parts
@@ -263,6 +270,9 @@ class _Stages:
         if rows:
             due_in_s = rows[-1].due_at_monotonic - self._parts.clock.monotonic()
             self._courtesy.offer(rows[0].to, due_in_s=due_in_s)
+            chat = self._lanes.kept(rows[0].chat_key)
+            if chat != rows[0].chat_key:  # planned just before the chats were merged
+                rows = [replace(row, chat_key=chat) for row in rows]
         self.outbound.put(rows)
 
     def _ask_to_wait(self, recorded: Recorded, message: InboundMessage) -> None:

@@ -43,7 +43,7 @@ ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
 INTERRUPTED = "the daemon ended during each attempt"
 
 RECORD = f"""
-SELECT o_chat_key, o_fresh, o_state, o_ord, o_by_person, o_cancelled, o_differs
+SELECT o_chat_key, o_fresh, o_state, o_ord, o_by_person, o_cancelled, o_differs, o_merged
 FROM record_message(
     {CHOSEN_TENANT},
     $2::boolean, $3::text, $4::text, $5::text[], $6::text, $7::text, $8::text, $9::text, $10::text,
@@ -195,7 +195,14 @@ async def record(
         by_person=row["o_by_person"],
         cancelled=row["o_cancelled"],
         differs=row["o_differs"],
+        merged=tuple(row["o_merged"] or ()),
     )
+
+
+def other_keys(message: InboundMessage, chat_key: ChatKey) -> tuple[ChatKey, ...]:
+    """What its chat may have been called before it was merged. No chat has such a key any more:
+    each of these addresses leads to ``chat_key`` since the message is recorded."""
+    return tuple(ChatKey(jid) for jid in addresses_of(message).jids if jid != chat_key)
 
 
 async def process(

@@ -17,7 +17,7 @@ PHONE_SERVER = "c.us"
 
 OWN_NUMBER = "SELECT phone_number FROM tenants WHERE id = $1"
 LOCK_CHAT = """
-SELECT contact_id FROM lock_chat($1::uuid, $2::text, ARRAY[$2::text], $3::text, NULL)
+SELECT (o_chat).contact_id FROM lock_chat($1::uuid, $2::text, ARRAY[$2::text], $3::text, NULL)
 """
 # Apart from it: what a function makes is seen by the next statement only.
 OPTED_OUT = "SELECT opted_out_at IS NOT NULL FROM contacts WHERE tenant_id = $1 AND id = $2"

@@ -155,6 +155,36 @@ class LedgerContract:
         third = await ledger.record(alone, state=InboxState.NEW)
         assert first.chat_key == second.chat_key == third.chat_key
 
+    async def test_chats_that_turn_out_to_be_one_are_told_once(self, ledger: Ledger) -> None:
+        by_phone = await ledger.record(message(1), state=InboxState.NEW)
+        only_lid = message(2, chat=LID, sender=LID, phone="")
+        by_lid = await ledger.record(only_lid, state=InboxState.NEW)
+        [first] = await ledger.process(by_lid.key, answering("one"))
+        second = message(5, chat=LID, sender=LID, phone="")
+        await ledger.record(second, state=InboxState.NEW)
+        both = message(3, lid="100000000000009")
+        joint = await ledger.record(both, state=InboxState.NEW)
+        known = await ledger.record(both, state=InboxState.NEW)
+        later = await ledger.record(message(4, lid="100000000000009"), state=InboxState.NEW)
+        assert joint.chat_key == known.chat_key == later.chat_key == by_phone.chat_key
+        assert joint.merged == (by_lid.chat_key,)
+        assert by_phone.merged == by_lid.merged == known.merged == later.merged == ()
+        assert first.chat_key == by_lid.chat_key == ChatKey(LID)
+        waiting = await ledger.waiting(by_phone.chat_key, limit=10)
+        expected = [message(number).message_id for number in (1, 5, 3, 4)]
+        assert ids(waiting) == expected
+        assert await ledger.waiting(by_lid.chat_key, limit=10) == []
+        [planned] = await ledger.unsettled(by_phone.chat_key)
+        assert planned.outbox_id == first.outbox_id
+
+    async def test_a_person_at_the_phone_makes_chats_one_as_well(self, ledger: Ledger) -> None:
+        kept = await ledger.record(message(1), state=InboxState.NEW)
+        only_lid = message(2, chat=LID, sender=LID, phone="")
+        gone = await ledger.record(only_lid, state=InboxState.NEW)
+        by_hand = message(3, from_me=True, lid="100000000000009")
+        told = await ledger.record(by_hand, state=InboxState.SKIPPED, reason="own")
+        assert (told.chat_key, told.merged) == (kept.chat_key, (gone.chat_key,))
+
     async def test_contacts_do_not_share_a_chat(self, ledger: Ledger) -> None:
         one = await ledger.record(message(1), state=InboxState.NEW)
         other = message(2, chat=OTHER, sender=OTHER, phone="255722222222")

@@ -1,5 +1,6 @@
 """The ledger and the book in memory keep the contract of the real ones, and fail as told."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from flowhq.bot.lifecycle import Lifecycle
 from flowhq.errors import StoreUnavailableError
 from flowhq.model import DesiredState, InboxState, TenantSnapshot
 from tests.contract.ledger_contract import (
+    LID,
     LedgerContract,
     Monotonic,
     Now,
@@ -17,7 +19,7 @@ from tests.contract.ledger_contract import (
     key_of,
     message,
 )
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import FakeClock, settle
 from tests.fakes.ledger import TENANT, FakeLedger, FakeStatusBook
 
 
@@ -62,6 +64,25 @@ class TestFakeLedger(LedgerContract):
         with pytest.raises(StoreUnavailableError):
             await ledger.process(key_of(message()), answering("one"))
         assert len(await ledger.process(key_of(message()), answering("one"))) == 1
+
+    async def test_a_merge_waits_for_the_step_under_way_in_the_chat_that_goes(
+        self, ledger: FakeLedger
+    ) -> None:
+        kept = await ledger.record(message(1), state=InboxState.NEW)
+        by_lid = message(2, chat=LID, sender=LID, phone="")
+        gone = await ledger.record(by_lid, state=InboxState.NEW)
+        gate = ledger.outages.hold("commit")
+        step = asyncio.create_task(ledger.process(gone.key, answering("one")))
+        await settle()
+        both = message(3, lid="100000000000009")
+        merging = asyncio.create_task(ledger.record(both, state=InboxState.NEW))
+        await settle()
+        assert not merging.done()
+        gate.set()
+        [planned] = await step
+        assert planned.chat_key == gone.chat_key
+        assert (await merging).merged == (gone.chat_key,)
+        assert ledger.outbox[planned.outbox_id].chat_key == kept.chat_key
 
 
 class TestFakeStatusBook(StatusBookContract):

@@ -75,8 +75,8 @@ class Outages:
         self._after[method] += times
 
     def hold(self, method: str) -> asyncio.Event:
-        """Calls of the method wait for this event before they store anything, and those of
-        "commit" in their step."""
+        """Calls of the method wait for this event before they store anything, those of "commit"
+        in their step, and those of "answer of <method>" when all is stored."""
         return self._gates.setdefault(method, asyncio.Event())
 
     async def enter(self, method: str) -> None:
@@ -97,7 +97,7 @@ class Outages:
         return self.down or self._spend(self._before, method)
 
     async def leave(self, method: str) -> None:
-        await asyncio.sleep(0)
+        await self.turn(f"answer of {method}")
         if self._spend(self._after, method):
             raise StoreUnavailableError("The connection broke before the answer.")
 
@@ -121,6 +121,8 @@ class InboxRow:
     """A step began, and nothing was written since."""
     error: str = ""
     differed: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the step: another one waits for it, and so does a merge of its chat."""
 
 
 @dataclass
@@ -215,8 +217,14 @@ class FakeLedger:
         person_pause_s: float = 0.0,
     ) -> Recorded:
         async with self._step("record", message.from_me, message.message_id) as repeated:
+            while (row := self._in_a_step(self._keys_of(message)[1:])) is not None:
+                async with row.lock:
+                    pass
             recorded = self._record(message, state, reason, person_pause_s)
-        return replace(recorded, fresh=recorded.fresh or repeated)
+        if recorded.fresh or not repeated:
+            return recorded
+        others = tuple(key for key in _addresses(message) if key != recorded.chat_key)
+        return replace(recorded, fresh=True, merged=others if recorded.ord else ())
 
     def _record(
         self, message: InboundMessage, state: InboxState, reason: str, person_pause_s: float
@@ -236,7 +244,7 @@ class FakeLedger:
         if own is not None:
             self._advance(own.chat_key, message.at)
             return Recorded(key, own.chat_key, False, InboxState.DONE, 0)
-        chat = self._chat_of(message)
+        chat, merged = self._chat_of(message)
         row = InboxRow(message, chat, len(self.inbox) + 1, state, reason)
         self.inbox[key] = row
         self._advance(chat, message.at)
@@ -245,10 +253,10 @@ class FakeLedger:
             conversation.last_outgoing_at = _later(conversation.last_outgoing_at, message.at)
             conversation.last_person_at = _later(conversation.last_person_at, message.at)
             cancelled = self._take_over(chat, conversation, message.at, person_pause_s)
-            return Recorded(key, chat, True, state, row.ord, by_person=True, cancelled=cancelled)
+            return Recorded(key, chat, True, state, row.ord, True, cancelled, merged=merged)
         conversation.contact_name = message.push_name or conversation.contact_name
         conversation.phone = message.phone or conversation.phone
-        return Recorded(key, chat, True, state, row.ord)
+        return Recorded(key, chat, True, state, row.ord, merged=merged)
 
     def _take_over(
         self, chat: ChatKey, conversation: Conversation, at: datetime, pause_s: float
@@ -277,7 +285,13 @@ class FakeLedger:
 
     async def _process(self, key: InboxKey, decide: Decide) -> list[OutboundMessage]:
         row = self.inbox.get(key)
-        if row is None or row.state not in _WAITING:
+        if row is None:
+            return []
+        async with row.lock:
+            return await self._stepped(key, row, decide)
+
+    async def _stepped(self, key: InboxKey, row: InboxRow, decide: Decide) -> list[OutboundMessage]:
+        if row.state not in _WAITING:
             return []
         row.begun = True
         chat = self.conversations[row.chat_key]
@@ -504,15 +518,43 @@ class FakeLedger:
             planned.append(row.outbound())
         return planned
 
-    def _chat_of(self, message: InboundMessage) -> ChatKey:
-        jids = [message.chat]
-        jids += [Jid(f"{message.phone}@c.us")] if message.phone else []
-        jids += [Jid(f"{message.lid}@lid")] if message.lid else []
-        known = next((self.aliases[jid] for jid in jids if jid in self.aliases), None)
-        chat = known or ChatKey(message.chat)
-        for jid in jids:
-            self.aliases.setdefault(jid, chat)
-        return chat
+    def _chat_of(self, message: InboundMessage) -> tuple[ChatKey, tuple[ChatKey, ...]]:
+        """Its chat, made or merged as it takes, and the chats that are gone for that."""
+        kept, *gone = self._keys_of(message) or [ChatKey(message.chat)]
+        for key in gone:
+            self._merge(kept, key)
+        for jid in _addresses(message):
+            self.aliases.setdefault(Jid(jid), kept)
+        return kept, tuple(gone)
+
+    def _keys_of(self, message: InboundMessage) -> list[ChatKey]:
+        """The chats that its addresses lead to, the oldest first."""
+        found = {self.aliases.get(Jid(jid)) for jid in _addresses(message)}
+        return [key for key in self.conversations if key in found]
+
+    def _in_a_step(self, keys: Sequence[ChatKey]) -> InboxRow | None:
+        rows = self.inbox.values()
+        return next((row for row in rows if row.chat_key in keys and row.lock.locked()), None)
+
+    def _merge(self, kept: ChatKey, gone: ChatKey) -> None:
+        for row in self.inbox.values():
+            if row.chat_key == gone and row.state in _WAITING:
+                row.chat_key = kept
+        for reply in self.outbox.values():
+            if reply.chat_key == gone and reply.state in _UNSETTLED:
+                reply.chat_key = kept
+        for jid, key in self.aliases.items():
+            self.aliases[jid] = kept if key == gone else key
+        if gone in self.cursors:
+            self._advance(kept, self.cursors.pop(gone))
+        one, other = self.conversations[kept], self.conversations.pop(gone)
+        one.contact_name = one.contact_name or other.contact_name
+        one.phone = one.phone or other.phone
+        one.opted_out = one.opted_out or other.opted_out
+        one.bot_state = one.bot_state or other.bot_state
+        for name in ("paused_until", "last_outgoing_at", "last_person_at", "muted_until"):
+            times = [at for at in (getattr(one, name), getattr(other, name)) if at is not None]
+            setattr(one, name, max(times, default=None))
 
     def _view(self, chat_key: ChatKey, chat: Conversation) -> ConversationView:
         return ConversationView(
@@ -557,6 +599,14 @@ class FakeStatusBook:
 
     def latest(self, tenant_id: TenantId) -> TenantSnapshot | None:
         return next((one for one, _, _ in reversed(self.saved) if one.tenant_id == tenant_id), None)
+
+
+def _addresses(message: InboundMessage) -> list[ChatKey]:
+    """Every address under which the chat shows in this message; each may be a chat's key."""
+    found = [str(message.chat)]
+    found += [f"{message.phone}@c.us"] if message.phone else []
+    found += [f"{message.lid}@lid"] if message.lid else []
+    return [ChatKey(jid) for jid in dict.fromkeys(found)]
 
 
 def _client_id(tenant_id: TenantId, cause: str, part: int) -> MessageId:

@@ -49,12 +49,12 @@ MUTATIONS = {
                 "",
             ),
             Edit(
-                "sql/migrations/0006_silenced_chats.sql",
+                "sql/migrations/0025_merged_chats.sql",
                 "i.wa_message_id = p_id;\n    IF FOUND THEN\n        o_differs",
                 "i.wa_message_id = p_id;\n    IF false THEN\n        o_differs",
             ),
             Edit(
-                "sql/migrations/0006_silenced_chats.sql",
+                "sql/migrations/0025_merged_chats.sql",
                 ") ON CONFLICT (tenant_id, from_me, wa_message_id) DO NOTHING\n",
                 ")\n",
             ),

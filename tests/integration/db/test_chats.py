@@ -2,12 +2,25 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any, NoReturn
 
+import pytest
 from asyncpg import Record
 
+from flowhq.db import inbox
+from flowhq.errors import StoreUnavailableError
 from flowhq.model import Ack, InboxKey, InboxState, Jid
 from tests.integration.db.conftest import Shop
-from tests.integration.db.messages import ASHA, ASHA_LID, ASHA_PN, BY_LID, TEXT, message, say
+from tests.integration.db.messages import (
+    ASHA,
+    ASHA_LID,
+    ASHA_PN,
+    BY_LID,
+    BY_PHONE,
+    TEXT,
+    message,
+    say,
+)
 
 LID_DIGITS = ASHA_LID.partition("@")[0]
 
@@ -57,6 +70,53 @@ async def test_two_chats_merge_when_the_mapping_appears(shop: Shop) -> None:
     assert [tuple(row) for row in logs] == [(False,)]
     (cursor,) = await rows(shop, "SELECT chat_key, last_timestamp FROM chat_cursors")
     assert tuple(cursor) == (BY_LID, joined.at)
+
+
+async def test_the_chats_that_are_gone_are_told_by_the_message_that_merged_them(
+    shop: Shop,
+) -> None:
+    first = await shop.ledger.record(message("3A1", chat=ASHA_LID), state=InboxState.NEW)
+    second = await shop.ledger.record(message("3A2", chat=ASHA_PN), state=InboxState.NEW)
+    both = message("3A3", chat=ASHA_PN, lid=LID_DIGITS)
+    joined = await shop.ledger.record(both, state=InboxState.NEW)
+    again = await shop.ledger.record(both, state=InboxState.NEW)
+    later = await shop.ledger.record(message("3A4", chat=ASHA_PN), state=InboxState.NEW)
+    assert (joined.chat_key, joined.merged) == (BY_LID, (BY_PHONE,))
+    assert first.merged == second.merged == again.merged == later.merged == ()
+
+
+async def test_three_chats_become_one_at_once_and_in_turn(shop: Shop) -> None:
+    other_phone, other_lid = "255712000111", "100200300999"
+    for name, chat in (("3A1", f"{other_phone}@c.us"), ("3A2", ASHA_LID), ("3A3", ASHA_PN)):
+        await shop.ledger.record(message(name, chat=Jid(chat)), state=InboxState.NEW)
+    changed = message("3A4", chat=ASHA_LID, phone=other_phone)
+    in_turn = await shop.ledger.record(changed, state=InboxState.NEW)
+    assert (in_turn.chat_key, in_turn.merged) == (f"{other_phone}@c.us", (BY_LID,))
+    await shop.ledger.record(message("3A5", chat=Jid(f"{other_lid}@lid")), state=InboxState.NEW)
+    three = message("3A6", chat=Jid(f"{other_lid}@lid"), phone=ASHA, lid=LID_DIGITS)
+    at_once = await shop.ledger.record(three, state=InboxState.NEW)
+    assert at_once.chat_key == in_turn.chat_key
+    assert set(at_once.merged) == {BY_PHONE, f"{other_lid}@lid"}
+
+
+async def test_a_merge_whose_answer_was_lost_is_told_by_the_repeat(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = inbox.record
+
+    async def lose_answer(*call: Any) -> NoReturn:
+        await record(*call)
+        raise StoreUnavailableError("The connection broke before the answer.")
+
+    await shop.ledger.record(message("3A1", chat=ASHA_LID), state=InboxState.NEW)
+    await shop.ledger.record(message("3A2", chat=ASHA_PN), state=InboxState.NEW)
+    both = message("3A3", chat=ASHA_PN, lid=LID_DIGITS)
+    with monkeypatch.context() as patched:
+        patched.setattr(inbox, "record", lose_answer)
+        with pytest.raises(StoreUnavailableError):
+            await shop.ledger.record(both, state=InboxState.NEW)
+    repeated = await shop.ledger.record(both, state=InboxState.NEW)
+    assert (repeated.fresh, repeated.merged) == (True, (BY_PHONE,))
 
 
 async def test_a_merged_chat_goes_on_working(shop: Shop) -> None:

@@ -59,6 +59,7 @@ class Bench:
             paused=lambda: False,
             line_up=self._line_up,
             lined_up=lambda recorded, message, place: None,
+            merged=lambda chat, others: None,
         )
         self.catchup = CatchUp(
             self.channel, self.ledger, self.inbound, self.clock, max_age_s=MAX_AGE_S

@@ -1,6 +1,7 @@
 """The door: what is dropped, recorded only, or lined up; every message once."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,7 @@ from tests.fakes.ledger import FakeLedger
 from tests.fakes.meter import FakeMeter
 
 CHAT = Jid("255700000001@c.us")
+LID = Jid("100000000000009@lid")
 
 
 def message(number: int = 1, **changes: Any) -> InboundMessage:
@@ -56,6 +58,8 @@ class Bench:
         self.ledger = FakeLedger(self.clock)
         self.lined_up: list[tuple[ChatKey, InboxKey]] = []
         self.told: list[tuple[ChatKey, str, Place]] = []
+        self.merges: list[tuple[ChatKey, Sequence[ChatKey], int]] = []
+        """With how many messages were lined up by then."""
         self.meter = FakeMeter()
         self.traces = Traces(self.clock, self.meter)
         self.inbound = Inbound(
@@ -68,11 +72,15 @@ class Bench:
             lined_up=lambda recorded, one, place: self.told.append(
                 (recorded.chat_key, one.message_id, place)
             ),
+            merged=self._merged,
         )
 
     def _line_up(self, chat: ChatKey, key: InboxKey) -> Place:
         self.lined_up.append((chat, key))
         return self.place
+
+    def _merged(self, chat: ChatKey, others: Sequence[ChatKey]) -> None:
+        self.merges.append((chat, others, len(self.lined_up)))
 
     async def admit(self, *messages: InboundMessage) -> None:
         for one in messages:
@@ -221,6 +229,50 @@ async def test_a_message_that_the_store_refuses_is_dropped_and_the_next_one_goes
     await bench.admit(message(1), message(2))
     assert bench.ids == ["3A0002"]
     assert bench.meter.received["refused"] == 1
+
+
+# -- chats that turn out to be one ----
+
+
+@pytest.fixture
+async def apart(bench: Bench) -> Bench:
+    """One person wrote under two addresses, and nothing says so yet."""
+    await bench.admit(message(1), message(2, chat=LID, phone=""))
+    assert {chat for chat, _ in bench.lined_up} == {ChatKey(CHAT), ChatKey(LID)}
+    assert bench.merges == []
+    return bench
+
+
+@pytest.mark.parametrize("from_me", [False, True], ids=["customer", "person"])
+async def test_a_merge_is_told_before_the_message_that_showed_it_is_lined_up(
+    apart: Bench, from_me: bool
+) -> None:
+    await apart.admit(message(3, lid="100000000000009", from_me=from_me), message(4))
+    assert apart.merges == [(ChatKey(CHAT), (ChatKey(LID),), 2)]
+    assert apart.ids[2:] == (["3A0004"] if from_me else ["3A0003", "3A0004"])
+
+
+async def test_a_merge_is_told_though_the_store_s_answer_was_lost(apart: Bench) -> None:
+    apart.ledger.outages.lose_answer("record")
+    admitting = asyncio.create_task(apart.admit(message(3, lid="100000000000009")))
+    await apart.clock.advance(1)
+    await admitting
+    assert apart.merges == [(ChatKey(CHAT), (ChatKey(LID),), 2)]
+
+
+async def test_a_merge_is_told_though_the_message_could_only_be_set_aside(
+    apart: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = apart.ledger.record
+
+    async def picky(one: InboundMessage, **how: Any) -> Recorded:
+        if one.text:
+            raise ValueError("cannot be stored")
+        return await record(one, **how)
+
+    monkeypatch.setattr(apart.ledger, "record", picky)
+    await apart.admit(message(3, lid="100000000000009"))
+    assert apart.merges == [(ChatKey(CHAT), (ChatKey(LID),), 2)]
 
 
 # -- the store away ----

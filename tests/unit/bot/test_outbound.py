@@ -251,6 +251,23 @@ async def test_a_row_lined_up_twice_is_sent_once(bench: Bench) -> None:
     assert bench.calls() == ["habari"]
 
 
+async def test_replies_of_chats_that_turn_out_to_be_one_go_out_once_in_one_order() -> None:
+    bench = Bench(chat_queue=2)
+    bench.channel.before_send = asyncio.Event()
+    async with bench.running():
+        for number in range(10):
+            await bench.say(str(number), chat=(CUSTOMER, OTHER)[number % 2])
+        await settle()
+        assert bench.calls() == ["0", "1"]
+        for row in bench.ledger.outbox.values():
+            row.chat_key = ChatKey(CUSTOMER)
+        bench.outbound.follow(ChatKey(CUSTOMER), [ChatKey(OTHER)])
+        await bench.say("10")
+        bench.channel.before_send.set()
+        await settle(2000)
+    assert bench.calls() == [str(number) for number in range(11)]
+
+
 # -- in doubt ----
 
 

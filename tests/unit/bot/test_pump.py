@@ -69,6 +69,7 @@ class Bench:
             paused=lambda: self.lifecycle.snapshot.paused,
             line_up=self._line_up,
             lined_up=lambda recorded, message, place: None,
+            merged=lambda chat, others: None,
         )
         self.pump = Pump(
             self.channel,
