@@ -1,8 +1,9 @@
 """Hundreds of tenants for half an hour, with a fault every minute: what is lost, and what grows.
 
-    .venv/bin/python -m bench.soak [--tenants 200] [--rate 330] [--warm-up 10] [--minutes 30]
+    .venv/bin/python -m bench.soak [--tenants 200] [--rate 330] [--warm-up 20] [--minutes 30]
 
-In the warm-up the caches fill and then each kind of fault strikes once; memory, descriptors and
+In the warm-up the caches fill, then PostgreSQL is away for longer than ever after, so that the
+largest backlog has left its traces, then each kind of fault strikes once. Memory, descriptors and
 lag are judged by the minutes behind it, messages by all of them.
 
 The daemon runs with the simulated channel (tests/faults/peer.py), on a PostgreSQL of its own; peer,
@@ -66,7 +67,8 @@ class Soak:
 
 
 class Faults:
-    """What goes wrong: first each kind once, in an order of the dice, then whatever they choose."""
+    """What goes wrong: first the longest absence, then each kind once in an order of the dice, then
+    whatever they choose."""
 
     def __init__(self, world: World, dice: random.Random) -> None:
         self._world = world
@@ -82,8 +84,8 @@ class Faults:
             self.postgres_stops,
             self.logs_are_moved,
         )
-        self.kinds = len(self._kinds)
-        self._first = dice.sample(self._kinds, self.kinds)
+        self._first = [*dice.sample(self._kinds, len(self._kinds)), self.postgres_is_long_away]
+        self.in_warm_up = len(self._first)
 
     def strike(self) -> str:
         """One fault, from its beginning to its end; what it was."""
@@ -127,6 +129,11 @@ class Faults:
             wait(3.0)
         return "PostgreSQL freezes for 3 s"
 
+    def postgres_is_long_away(self) -> str:
+        with self._world.postgres.frozen():
+            wait(10.0)
+        return "PostgreSQL freezes for 10 s"
+
     def postgres_stops(self) -> str:
         self._world.postgres.stop_at_once()
         wait(2.0)
@@ -166,7 +173,7 @@ def endure(world: World, options: argparse.Namespace) -> Soak:
     world.load(options.rate, chats=CHATS)
     began = time.monotonic()
     ends = began + (options.warm_up + options.minutes) * 60
-    moments = fault_moments(options.warm_up * 60, options.faults_every, faults.kinds)
+    moments = fault_moments(options.warm_up * 60, options.faults_every, faults.in_warm_up)
     next_fault = began + next(moments)
     while (now := time.monotonic()) < ends:
         if now >= next_fault:
@@ -186,11 +193,11 @@ def endure(world: World, options: argparse.Namespace) -> Soak:
     return soak
 
 
-def fault_moments(warm_up_s: float, every_s: float, kinds: int) -> Iterator[float]:
-    """Seconds from the beginning: each kind once in the warm-up, when the caches are full; then at
-    this distance, for ever."""
+def fault_moments(warm_up_s: float, every_s: float, in_warm_up: int) -> Iterator[float]:
+    """Seconds from the beginning: so many in the warm-up, when the caches are full; then at this
+    distance, for ever."""
     full_s = min(CACHES_FILL_S, warm_up_s / 2)
-    yield from (full_s + (warm_up_s - full_s) / kinds * number for number in range(kinds))
+    yield from (full_s + (warm_up_s - full_s) / in_warm_up * number for number in range(in_warm_up))
     yield from count(warm_up_s + every_s, every_s)
 
 
@@ -281,7 +288,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Half an hour with hundreds of tenants.")
     parser.add_argument("--tenants", type=int, default=200)
     parser.add_argument("--rate", type=float, default=330.0, help="messages a second over all")
-    parser.add_argument("--warm-up", type=float, default=10.0, help="minutes before what is judged")
+    parser.add_argument("--warm-up", type=float, default=20.0, help="minutes before what is judged")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--faults-every", type=float, default=60.0, help="seconds")
     parser.add_argument("--seed", type=int, default=SEED)
