@@ -1,47 +1,24 @@
-"""A simulator as a process of its own, for tests that drive real browsers."""
+"""A simulator as a process of its own, and a tenant on it, for tests that drive real browsers."""
 
 import subprocess
 import sys
 import time
-import urllib.parse
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 from playwright.async_api import expect
 
 import flowhq
+from flowhq.channel.web.host import BrowserHost
+from tests.browser.simulator import Simulator
+from tests.browser.web_tenant import WebTenant, open_host, open_tenant, settings_for
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
 # What a page shows is waited for so long, not the five seconds that are usual.
 expect.set_options(timeout=60_000)
-
-
-class Simulator:
-    """Where the simulator listens, and its control API."""
-
-    def __init__(self, url: str, tls_url: str) -> None:
-        tls = urllib.parse.urlsplit(tls_url)
-        assert tls.hostname is not None
-        assert tls.port is not None
-        self.url = url
-        self.tls_host = tls.hostname
-        self.tls_port = tls.port
-
-    async def control(self, call: str, **body: Any) -> dict[str, Any]:
-        """The answer of `/control/<call>`; an AssertionError unless it is 200."""
-        limit = aiohttp.ClientTimeout(total=90)
-        async with (
-            aiohttp.ClientSession(timeout=limit) as session,
-            session.post(f"{self.url}/control/{call}", json=body) as response,
-        ):
-            answer: dict[str, Any] = orjson.loads(await response.read())
-            assert response.status == 200, answer
-            return answer
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +54,24 @@ async def simulator(simulator_process: Simulator) -> Simulator:
     """The module's simulator, as new for each test."""
     await simulator_process.control("reset")
     return simulator_process
+
+
+@pytest.fixture
+async def host(
+    simulator: Simulator, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[BrowserHost]:
+    """Browsers for the module's simulator; an indirect parameter changes their settings."""
+    await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
+    changes = getattr(request, "param", {})
+    async with open_host(settings_for(simulator.url, tmp_path / "profiles", **changes)) as host:
+        yield host
+
+
+@pytest.fixture
+async def tenant(host: BrowserHost, simulator: Simulator) -> AsyncIterator[WebTenant]:
+    """One tenant that shows its code."""
+    async with open_tenant(host, simulator) as tenant:
+        yield tenant
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 from tests.integration.simulator.fake_page import FakePage
 
 ASHA = "255711111111"

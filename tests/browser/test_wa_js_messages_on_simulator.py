@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 from tests.browser.wa_page import CHAT, CUSTOMER, PHONE, READY, WaPage, wa_page
 from tests.fakes.clock import until
 

@@ -8,7 +8,7 @@ import pytest
 import qrcode
 from qrcode.constants import ERROR_CORRECT_L
 
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 from tests.browser.wa_page import CHAT, CODE, PHONE, READY, WaPage, wa_page
 from tests.fakes.clock import until
 

@@ -1,7 +1,6 @@
 """The web channel on the simulator: pairing, messages of all kinds, sending, settling, states."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +22,7 @@ from flowhq.events import (
     Ready,
 )
 from flowhq.model import Ack, Jid, MessageId, MessageKind, Source
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 from tests.browser.web_tenant import (
     CHAT,
     CUSTOMER,
@@ -55,22 +54,6 @@ HOLD_CHATS = """() => {
     return find(...given);
   };
 }"""
-
-
-@pytest.fixture
-async def host(
-    simulator: Simulator, tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[BrowserHost]:
-    await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
-    changes = getattr(request, "param", {})
-    async with open_host(settings_for(simulator.url, tmp_path / "profiles", **changes)) as host:
-        yield host
-
-
-@pytest.fixture
-async def tenant(host: BrowserHost, simulator: Simulator) -> AsyncIterator[WebTenant]:
-    async with open_tenant(host, simulator) as tenant:
-        yield tenant
 
 
 # -- the link ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from flowhq.channel.web import profile
 from flowhq.channel.web.host import BrowserHost
 from flowhq.model import Ack, Jid, MessageId, TenantId
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 from tests.browser.web_tenant import LIMIT_S, PHONE, open_host, settings_for
 from tests.contract.channel_contract import CUSTOMER, ChannelContract
 from tests.fakes.clock import until

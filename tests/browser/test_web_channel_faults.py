@@ -22,7 +22,7 @@ from flowhq.errors import (
 )
 from flowhq.events import ConnectionLost, LoggedOut, MessageSeen, QrShown, Ready
 from flowhq.model import MessageId, Reason, Rung
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 from tests.browser.web_tenant import (
     CHAT,
     HASTY,
@@ -41,20 +41,10 @@ SET_MODE = "(mode) => { require('WAWebStreamModel').Stream.mode = mode; }"
 
 
 @pytest.fixture
-async def host(
-    simulator: Simulator, tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[BrowserHost]:
-    await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
-    changes = getattr(request, "param", {})
-    async with open_host(settings_for(simulator.url, tmp_path / "profiles", **changes)) as host:
-        yield host
-
-
-@pytest.fixture
-async def tenant(host: BrowserHost, simulator: Simulator) -> AsyncIterator[WebTenant]:
-    async with open_tenant(host, simulator) as tenant:
-        await tenant.pair()
-        yield tenant
+async def tenant(tenant: WebTenant) -> WebTenant:
+    """It has been paired."""
+    await tenant.pair()
+    return tenant
 
 
 async def gone(processes: Iterable[process.Process]) -> None:

@@ -14,7 +14,7 @@ from uuid import uuid4
 from flowhq.channel.web import browser, process, profile
 from flowhq.events import QrShown, Ready
 from flowhq.model import TenantId
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 from tests.browser.web_tenant import (
     WebTenant,
     open_host,

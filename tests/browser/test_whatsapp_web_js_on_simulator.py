@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 
 HERE = Path(__file__).parent / "wwebjs"
 ROOT = Path(__file__).parents[2]

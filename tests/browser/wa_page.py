@@ -23,7 +23,7 @@ from playwright.async_api import (
     Error as PlaywrightError,
 )
 
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 
 LIMIT_S = 60.0
 POLL_S = 0.05

@@ -30,7 +30,7 @@ from flowhq.model import (
     Rung,
     TenantId,
 )
-from tests.browser.conftest import Simulator
+from tests.browser.simulator import Simulator
 from tests.fakes.clock import until
 
 Event = TypeVar("Event", bound=ChannelEvent)
