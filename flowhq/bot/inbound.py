@@ -88,9 +88,8 @@ class Inbound:
         self._lined_up = lined_up
         self._merged = merged
         self._person_pause_s = limits.person_pause_s
-        self._known: TTLCache[InboxKey, int] = TTLCache(
-            limits.dedup_entries, limits.dedup_ttl_s, timer=clock.monotonic
-        )
+        self._entries, self._ttl_s = limits.dedup_entries, limits.dedup_ttl_s
+        self._known = self._nothing_known()
         """What each live one said: one that says something else is for the ledger to compare. Not
         what is read back from the page's history, which is told once."""
         self._mistakes = 0
@@ -117,6 +116,11 @@ class Inbound:
         """The run is over: what came in is told apart by the ledger alone."""
         while self._known:  # clear() would leave the entries holding each other
             self._known.popitem()
+        # Emptied it would keep its tables, which are as large as they ever were.
+        self._known = self._nothing_known()
+
+    def _nothing_known(self) -> TTLCache[InboxKey, int]:
+        return TTLCache(self._entries, self._ttl_s, timer=self._clock.monotonic)
 
     async def store(self, message: InboundMessage, state: InboxState, reason: str) -> bool:
         """Record in this state and, if it is NEW, line it up. Whether the ledger has it now."""

@@ -140,7 +140,7 @@ class _Stages:
         self._woken = asyncio.Event()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         clock, limits = parts.clock, parts.limits
-        traces = Traces(clock, parts.meter)
+        traces = self._traces = Traces(clock, parts.meter)
         online = asyncio.Event()
         acks = AckWatch(parts.channel, parts.memory)
         take_turn = parts.guards.limits.take
@@ -207,6 +207,7 @@ class _Stages:
         """What is large goes at once: the parts of a run hold each other, and the garbage collector
         looks for such ones rarely."""
         self._inbound.forget()
+        self._traces.forget()
 
     def fail(self, failure: ChannelError) -> None:
         if not self._failure.done():

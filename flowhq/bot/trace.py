@@ -33,11 +33,15 @@ class Traces:
     def __init__(self, clock: Clock, meter: Meter | None = None) -> None:
         self._clock = clock
         self._meter = meter or Unmetered()
+        self.forget()
+
+    def forget(self) -> None:
+        """The run is over: nothing is under way."""
         self._marks: TTLCache[MessageId, dict[str, float]] = TTLCache(
-            ENTRIES, TTL_S, timer=clock.monotonic
+            ENTRIES, TTL_S, timer=self._clock.monotonic
         )
         self._causes: TTLCache[OutboxId, MessageId] = TTLCache(
-            ENTRIES, TTL_S, timer=clock.monotonic
+            ENTRIES, TTL_S, timer=self._clock.monotonic
         )
 
     def begin(self, message_id: MessageId, seen_at_monotonic: float) -> None:

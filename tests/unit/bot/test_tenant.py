@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import random
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from cachetools import TTLCache
 
 from flowhq.bot import outbound as outbound_module
 from flowhq.bot import tenant as tenant_module
@@ -165,18 +167,27 @@ def remembered() -> int:
     return sum(isinstance(getattr(one, "key", None), InboxKey) for one in entries)
 
 
+def tables() -> int:
+    """Bytes of the tables of all caches, which an emptied one keeps."""
+    caches = [one for one in gc.get_objects() if isinstance(one, TTLCache)]
+    found = (table for one in caches for table in vars(one).values() if isinstance(table, dict))
+    return sum(map(sys.getsizeof, found))
+
+
 async def test_a_run_that_is_over_keeps_none_of_its_messages(bench: Bench) -> None:
     """Its parts hold each other, so that only a rare full collection would find them."""
     gc.collect()
-    before = remembered()
+    before, tables_before = remembered(), tables()
     gc.disable()
     try:
         async with bench.running():
-            for number in range(30):
+            for number in range(300):
                 bench.receive(str(number))
-            await until(lambda: len(bench.sent()) == 30)
-            assert remembered() >= before + 30
+            await until(lambda: len(bench.sent()) >= 300)
+            assert remembered() >= before + 300
+            assert tables() > tables_before + 20_000
         assert remembered() == before
+        assert tables() < tables_before + 2_000
     finally:
         gc.enable()
 
