@@ -204,10 +204,11 @@ class _Stages:
         )
 
     def forget(self) -> None:
-        """What is large goes at once: the parts of a run hold each other, and the garbage collector
-        looks for such ones rarely."""
+        """The run is over. What is large goes at once, and this lets go of the stages: they hold
+        each other through it, and the garbage collector looks for such ones rarely."""
         self._inbound.forget()
         self._traces.forget()
+        vars(self).clear()
 
     def fail(self, failure: ChannelError) -> None:
         if not self._failure.done():
