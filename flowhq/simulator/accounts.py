@@ -9,6 +9,8 @@ from flowhq.simulator.conversations import Conversations
 from flowhq.simulator.ring import RingLog
 
 Frame = dict[str, Any]
+# The device, and the number of the frame in its page's queue.
+FrameKey = tuple[str, int]
 
 QUEUE_CAPACITY = 100_000
 OUTBOX_CAPACITY = 100_000
@@ -116,12 +118,35 @@ class Contact:
 
 
 @dataclasses.dataclass(frozen=True)
+class Send:
+    """A message that a linked device sends. ``number``: of its frame in the page's own queue; a
+    frame that got no answer comes again under the same. None from a page that does not count."""
+
+    device_id: str
+    message: Frame
+    number: int | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.message["id"])
+
+    @property
+    def frames(self) -> frozenset[FrameKey]:
+        return frozenset() if self.number is None else frozenset({(self.device_id, self.number)})
+
+    def repeats(self, other: "Send") -> bool:
+        """The page's transport repeats itself: no server takes that for another message."""
+        return bool(self.frames & other.frames)
+
+
+@dataclasses.dataclass(frozen=True)
 class SentMessage:
-    """An accepted message of a linked device."""
+    """An accepted message of a linked device, and the frames that brought it."""
 
     id: str
     chat: str
     t: int
+    frames: frozenset[FrameKey] = frozenset()
 
 
 class Account:
@@ -136,7 +161,7 @@ class Account:
         self.outbox = RingLog(OUTBOX_CAPACITY)
         self.reads = RingLog(READS_CAPACITY)
         self.sent: OrderedDict[str, SentMessage] = OrderedDict()
-        self.held: list[tuple[str, Frame]] = []
+        self.held: list[Send] = []
         self.conversations = Conversations()
         self.away_until = 0.0
         self._phones_by_lid: OrderedDict[str, str] = OrderedDict()
@@ -177,16 +202,17 @@ class Account:
         while len(self.sent) > SENT_IDS_CAPACITY:
             self.sent.popitem(last=False)
 
-    def hold(self, device_id: str, message: Frame, *, once: bool) -> bool:
-        """Keeps a send without an answer; False when too many are kept already."""
-        if once and any(held["id"] == message["id"] for _, held in self.held):
+    def hold(self, send: Send, *, once: bool) -> bool:
+        """Keeps a send without an answer; False when too many are kept already. ``once``: one for
+        each message id."""
+        if any(send.repeats(held) or (once and held.id == send.id) for held in self.held):
             return True
         if len(self.held) >= HELD_CAPACITY:
             return False
-        self.held.append((device_id, message))
+        self.held.append(send)
         return True
 
-    def take_held(self) -> list[tuple[str, Frame]]:
+    def take_held(self) -> list[Send]:
         held, self.held = self.held, []
         return held
 

@@ -353,7 +353,10 @@ class PageSocket:
         )
 
     def _on_send(self, frame: Frame) -> None:
-        self._world.traffic.send(self._need_device(), self._need_account(), frames.message(frame))
+        number = frames.whole(frame, "n") if "n" in frame else None
+        self._world.traffic.send(
+            self._need_device(), self._need_account(), frames.message(frame), number
+        )
 
     def _on_seen(self, frame: Frame) -> None:
         self._world.traffic.seen(

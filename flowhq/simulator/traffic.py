@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowhq.simulator import ids
-from flowhq.simulator.accounts import Account, Device, Frame, SentMessage, message_frame
+from flowhq.simulator.accounts import Account, Device, Frame, Send, SentMessage, message_frame
 from flowhq.simulator.clock import SimClock
 from flowhq.simulator.conversations import BOT, CUSTOMER, OWNER, Bubble
 from flowhq.simulator.events import EventLog
@@ -124,30 +124,34 @@ class Traffic:
             id=message["id"],
         )
 
-    def send(self, device: Device, account: Account, message: Frame) -> None:
-        """A linked device sends; the answer goes out by the settings `send` and `dedup_sends`."""
+    def send(
+        self, device: Device, account: Account, message: Frame, number: int | None = None
+    ) -> None:
+        """A linked device sends; the answer goes out by the settings `send` and `dedup_sends`.
+        ``number``: see `Send`."""
         settings = self._settings()
-        known = account.sent.get(message["id"])
-        if known is not None and settings.dedup_sends:
+        send = Send(device.id, message, number)
+        known = account.sent.get(send.id)
+        if known is not None and (settings.dedup_sends or known.frames & send.frames):
             self._record_send("repeated", device, account, message)
             self._answer(device, known.id, known.t)
         elif settings.send == SEND_HOLD:
-            if account.hold(device.id, message, once=settings.dedup_sends):
+            if account.hold(send, once=settings.dedup_sends):
                 self._record_send("held", device, account, message)
             else:
                 self._refuse(device, account, message, "ERROR_TOO_MANY_HELD")
         elif settings.send != SEND_OK:
             self._refuse(device, account, message, settings.send)
         else:
-            self._accept(device, account, message)
+            self._accept(device, account, send, known)
 
     def release_held(self, account: Account) -> None:
         """Answers by the present setting what was held, also of devices that are gone."""
-        for device_id, message in account.take_held():
-            device = account.devices.get(device_id)
+        for held in account.take_held():
+            device = account.devices.get(held.device_id)
             if device is None:
-                device = Device(device_id, account.phone, 0.0, 0)
-            self.send(device, account, message)
+                device = Device(held.device_id, account.phone, 0.0, 0)
+            self.send(device, account, held.message, held.number)
 
     def _answer(self, device: Device, message_id: str, t: int, error: str | None = None) -> None:
         if device.wire is None or (error is None and not self._settings().ack_sends):
@@ -159,9 +163,13 @@ class Traffic:
         self._record_send("refused", device, account, message, error=error)
         self._answer(device, message["id"], self._clock.unix(), error)
 
-    def _accept(self, device: Device, account: Account, message: Frame) -> None:
-        now, customer = self._clock.now(), account.phone_of(message["chat"])
-        sent = SentMessage(message["id"], message["chat"], int(now))
+    def _accept(
+        self, device: Device, account: Account, send: Send, before: SentMessage | None
+    ) -> None:
+        message, now = send.message, self._clock.now()
+        customer = account.phone_of(message["chat"])
+        frames = send.frames | (before.frames if before is not None else frozenset())
+        sent = SentMessage(send.id, message["chat"], int(now), frames)
         account.remember_sent(sent)
         account.outbox.append(
             {

@@ -472,7 +472,7 @@ async def test_a_lost_answer_is_unknown_and_found_in_the_store_after_a_restart(
     tenant: WebTenant,
 ) -> None:
     await tenant.pair()
-    await tenant.simulator.control("config", ack_sends=False)
+    await tenant.simulator.control("config", ack_sends=False, dedup_sends=False)
     with pytest.raises(SendUnknownError):
         await tenant.channel.send(outbound(ID))
     await tenant.close()

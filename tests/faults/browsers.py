@@ -2,7 +2,8 @@
 
 What customers wrote and what reached their phones is the simulator's record, put into the form in
 which tests/faults/verdict.py judges. The simulator takes an id that comes again for another
-message, so that whatever is sent twice arrives twice.
+message, so that whatever is sent twice arrives twice; not so a frame that the page repeats because
+it died before it had the server's answer, which is the page's way to lose nothing.
 """
 
 import random

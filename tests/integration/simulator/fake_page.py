@@ -144,10 +144,14 @@ class FakePage:
         await self.say("msg_ack", seq=frame["seq"])
         return frame
 
-    async def send(self, chat: str, text: str, message_id: str | None = None) -> str:
+    async def send(
+        self, chat: str, text: str, message_id: str | None = None, *, number: int | None = None
+    ) -> str:
+        """``number``: of the frame; without one it is not counted."""
         message_id = message_id or "3EB0" + secrets.token_hex(9).upper()
         await self.say(
             "send",
+            **({} if number is None else {"n": number}),
             msg={
                 "id": message_id,
                 "chat": chat,

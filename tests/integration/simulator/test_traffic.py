@@ -157,6 +157,21 @@ async def test_without_dedup_a_repeated_send_counts_twice(bench: Bench) -> None:
     assert len((await bench.control("outbox", phone=PHONE))["messages"]) == 2
 
 
+@pytest.mark.parametrize("way", ["accepted", "held"])
+async def test_without_dedup_a_frame_that_the_page_repeats_counts_once(
+    bench: Bench, way: str
+) -> None:
+    await bench.control("config", dedup_sends=False, send="ok" if way == "accepted" else "hold")
+    page = await bench.linked()
+    for number in (1, 2, 1, 2):
+        await page.send(ASHA_JID, "x", "3EB001", number=number)
+    await page.say("ping")
+    while (await page.hear())["k"] != "pong":
+        pass
+    await bench.control("config", send="ok")
+    assert len((await bench.control("outbox", phone=PHONE))["messages"]) == 2
+
+
 async def test_held_sends_are_answered_when_the_setting_changes(bench: Bench) -> None:
     page = await bench.linked()
     await bench.control("config", send="hold")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhq.simulator import accounts, conversations
-from flowhq.simulator.accounts import Account, Contact, Device, SentMessage
+from flowhq.simulator.accounts import Account, Contact, Device, Send, SentMessage
 from flowhq.simulator.conversations import Bubble, Conversations
 
 
@@ -90,9 +90,9 @@ def test_everything_that_grows_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert list(account.sent) == list(account.contacts) == ["7", "8", "9"]
     assert account.phone_of("16@lid") == "16@lid"
     assert [chat.key for chat in account.conversations.newest(100)] == ["9", "8", "7"]
-    held = [account.hold("d", {"id": str(n)}, once=True) for n in range(4)]
+    held = [account.hold(Send("d", {"id": str(n)}), once=True) for n in range(4)]
     assert held == [True, True, True, False]
-    assert account.hold("d", {"id": "0"}, once=True)
+    assert account.hold(Send("d", {"id": "0"}), once=True)
     assert len(account.take_held()) == 3
     assert account.take_held() == []
 

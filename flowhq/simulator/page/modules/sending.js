@@ -31,13 +31,18 @@ __d('WAWebSendMsgRecordAction', [], (_global, require, _default, _namespace, _la
   // By key: what the sender waits for. Only of this page's life; after a restart nobody waits.
   const waiting = new Map();
 
+  /** A frame for the queue. Its number tells the server a repeat of it from another frame. */
+  function entryOf(message) {
+    const { wireOf } = require('SimWire');
+    const order = require('SimStore').nextOrder();
+    return { order, frame: { k: 'send', n: order, msg: wireOf(message) } };
+  }
+
   /** Files the message and its frame, then hands the frame over; resolves with the model. */
   async function file(data) {
     const { intoChat } = require('SimInbox');
-    const { wireOf } = require('SimWire');
     const { MsgCollection } = require('WAWebMsgCollection');
-    const store = require('SimStore');
-    const entry = { order: store.nextOrder(), frame: { k: 'send', msg: wireOf(data) } };
+    const entry = entryOf(data);
     await intoChat(data.id.remote, [data], { frame: entry });
     require('SimSession').post(entry);
     return MsgCollection.get(data.id);
@@ -45,11 +50,9 @@ __d('WAWebSendMsgRecordAction', [], (_global, require, _default, _namespace, _la
 
   /** A refused message once more, under the id it had. */
   async function fileAgain(message) {
-    const { wireOf } = require('SimWire');
-    const store = require('SimStore');
-    const entry = { order: store.nextOrder(), frame: { k: 'send', msg: wireOf(message) } };
+    const entry = entryOf(message);
     message.set({ ack: ACK.CLOCK, isSendFailure: false });
-    await store.put('outbox', entry);
+    await require('SimStore').put('outbox', entry);
     require('SimSession').post(entry);
     return message;
   }
