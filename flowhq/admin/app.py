@@ -15,6 +15,7 @@ from flowhq.admin import (
     bulk,
     chats,
     data,
+    deliveries,
     docs,
     health,
     logs,
@@ -95,6 +96,7 @@ ROUTES: Sequence[AnyRoute] = (
     *owner_pages.ROUTES,
     *stream.ROUTES,
     *webhooks.ROUTES,
+    *deliveries.ROUTES,
     *sending.ROUTES,
     *users.ROUTES,
     Route(

@@ -10,23 +10,19 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from aiohttp import web
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 from yarl import URL
 
 from flowhq.admin.identities import require_reach
-from flowhq.admin.inputs import Input, NoBody, NoQuery, Query, read_path_id
-from flowhq.admin.problems import NOT_FOUND, WRONG_STATE, FieldError, ProblemError
+from flowhq.admin.inputs import Input, NoBody, NoQuery, read_path_id
+from flowhq.admin.problems import NOT_FOUND, WRONG_STATE
 from flowhq.admin.routes import AnyRoute, Call, Route, reply
 from flowhq.admin.scopes import Scope
 from flowhq.admin.versions import etag, is_known, read_if_match
-from flowhq.db.deliveries import DeliveryRow
-from flowhq.db.events import EVENT_ID_PATTERN, event_id, read_event_id
 from flowhq.db.versions import digest_of, version_at
 from flowhq.db.webhooks import EndpointRow
-from flowhq.model import DeliveryState, EventType, TenantId
+from flowhq.model import EventType, TenantId
 
-DELIVERIES_DEFAULT = 100
-DELIVERIES_MAX = 500
 BASE = "/admin/webhooks"
 TENANTS_BASE = "/admin/tenants/{tenant_id}/webhooks"
 ONE = f"{BASE}/{{webhook}}"
@@ -36,7 +32,6 @@ TOLD = frozenset({Scope.EVENTS_READ, Scope.MESSAGES_READ})
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 Types = Annotated[list[Annotated[EventType, Field(strict=False)]], Field(max_length=len(EventType))]
-EventRef = Annotated[str, StringConstraints(pattern=f"^{EVENT_ID_PATTERN}$")]
 
 
 class CreateWebhook(Input):
@@ -52,20 +47,6 @@ class ChangeWebhook(Input):
     url: Url | None = None
     types: Types | None = None
     enabled: bool | None = None
-
-
-class ReplayWebhook(Input):
-    """Every kept event from this time on."""
-
-    since: Annotated[AwareDatetime, Field(strict=False)]
-
-
-class DeliveriesQuery(Query):
-    """``before`` is the ``next`` of the page before this one."""
-
-    state: DeliveryState | None = None
-    limit: int = Field(default=DELIVERIES_DEFAULT, ge=1, le=DELIVERIES_MAX)
-    before: EventRef | None = None
 
 
 class WebhookView(BaseModel):
@@ -105,45 +86,13 @@ class TrialView(BaseModel):
     ms: int
 
 
-class DeliveryView(BaseModel):
-    """One event at this endpoint. ``event_at``: when it happened; ``queued_at``: when it was to be
-    told; ``next_at``: when it is tried again; ``status`` and ``error`` are of the last attempt."""
-
-    id: str
-    tenant_id: UUID | None
-    type: EventType
-    event_at: datetime
-    state: DeliveryState
-    attempts: int
-    status: int | None
-    error: str
-    queued_at: datetime
-    next_at: datetime | None
-    attempted_at: datetime | None
-    done_at: datetime | None
-
-
-class DeliveryPageView(BaseModel):
-    """The newest event first; ``next`` goes into ``before``, null on the last page."""
-
-    items: list[DeliveryView]
-    next: str | None
-
-
-class ReplayedView(BaseModel):
-    """How many events were queued. ``next_since``: there are more, to be asked for from then on."""
-
-    queued: int
-    next_since: datetime | None
-
-
 async def list_webhooks(call: Call[NoBody, NoQuery]) -> WebhooksView:
-    rows = await call.deps.outward.webhooks.list_endpoints(await _owner(call))
+    rows = await call.deps.outward.webhooks.list_endpoints(await owner_of(call))
     return WebhooksView(items=[_view(row) for row in rows])
 
 
 async def create_webhook(call: Call[CreateWebhook, NoQuery]) -> NewWebhookView:
-    owner = await _owner(call)
+    owner = await owner_of(call)
     require_reach(call.principal, TOLD, ())
     row, secret = await call.deps.outward.webhooks.create(owner, call.body.url, call.body.types)
     call.changed({}, {"id": str(row.endpoint_id)} | _shown(row))
@@ -151,7 +100,9 @@ async def create_webhook(call: Call[CreateWebhook, NoQuery]) -> NewWebhookView:
 
 
 async def get_webhook(call: Call[NoBody, NoQuery]) -> web.Response:
-    answer = _answer(await call.deps.outward.webhooks.fetch(await _owner(call), _endpoint(call)))
+    answer = _answer(
+        await call.deps.outward.webhooks.fetch(await owner_of(call), endpoint_of(call))
+    )
     if not is_known(call.request, answer.headers["ETag"]):
         return answer
     return web.Response(status=HTTPStatus.NOT_MODIFIED, headers={"ETag": answer.headers["ETag"]})
@@ -162,73 +113,40 @@ async def change_webhook(call: Call[ChangeWebhook, NoQuery]) -> web.Response:
     changes = call.body.model_dump(exclude_none=True)
     if changes.get("enabled") is False:
         changes["disabled_reason"] = DISABLED_BY_ADMIN
-    owner = await _owner(call)
+    owner = await owner_of(call)
     require_reach(call.principal, TOLD, ())
-    before, row = await call.deps.outward.webhooks.update(owner, _endpoint(call), changes, seen)
+    before, row = await call.deps.outward.webhooks.update(owner, endpoint_of(call), changes, seen)
     call.changed(_shown(before), _shown(row))
     return _answer(row)
 
 
 async def delete_webhook(call: Call[NoBody, NoQuery]) -> web.Response:
     seen = read_if_match(call.request)
-    before = await call.deps.outward.webhooks.delete(await _owner(call), _endpoint(call), seen)
+    before = await call.deps.outward.webhooks.delete(await owner_of(call), endpoint_of(call), seen)
     call.changed(_shown(before), {})
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def rotate_webhook(call: Call[NoBody, NoQuery]) -> NewWebhookView:
-    row, secret = await call.deps.outward.webhooks.rotate(await _owner(call), _endpoint(call))
+    row, secret = await call.deps.outward.webhooks.rotate(await owner_of(call), endpoint_of(call))
     call.changed({"secret": "before"}, {"secret": "after"})
     return _with_secret(row, secret)
 
 
 async def test_webhook(call: Call[NoBody, NoQuery]) -> TrialView:
-    trial = await call.deps.outward.webhooks.test(await _owner(call), _endpoint(call))
+    trial = await call.deps.outward.webhooks.test(await owner_of(call), endpoint_of(call))
     return TrialView(delivered=trial.delivered, status=trial.status, error=trial.error, ms=trial.ms)
 
 
-async def list_deliveries(call: Call[NoBody, DeliveriesQuery]) -> DeliveryPageView:
-    before = call.query.before
-    page = await call.deps.outward.webhooks.list_deliveries(
-        await _owner(call),
-        _endpoint(call),
-        state=call.query.state,
-        limit=call.query.limit,
-        before=None if before is None else read_event_id(before),
-    )
-    return DeliveryPageView(
-        items=[_delivery(row) for row in page.rows],
-        next=None if page.next is None else event_id(page.next),
-    )
-
-
-async def deliver_again(call: Call[NoBody, NoQuery]) -> web.Response:
-    seq = read_event_id(call.request.match_info["event"])
-    if seq is None:
-        raise ProblemError(
-            NOT_FOUND,
-            "There is no such event.",
-            errors=[FieldError("event", "is not the id of an event.")],
-        )
-    await call.deps.outward.webhooks.deliver_again(await _owner(call), _endpoint(call), seq)
-    return web.Response(status=HTTPStatus.ACCEPTED)
-
-
-async def replay_webhook(call: Call[ReplayWebhook, NoQuery]) -> ReplayedView:
-    replayed = await call.deps.outward.webhooks.replay(
-        await _owner(call), _endpoint(call), call.body.since
-    )
-    return ReplayedView(queued=replayed.count, next_since=replayed.until)
-
-
-async def _owner(call: Call[Any, Any]) -> TenantId | None:
+async def owner_of(call: Call[Any, Any]) -> TenantId | None:
     """Whose endpoints the path speaks of; NotFoundError for an unknown tenant."""
     if call.path_tenant is None:
         return None
     return (await call.deps.store.fetch_tenant(call.path_tenant)).tenant_id
 
 
-def _endpoint(call: Call[Any, Any]) -> UUID:
+def endpoint_of(call: Call[Any, Any]) -> UUID:
+    """The endpoint that the path names."""
     return read_path_id(call.request, "webhook")
 
 
@@ -265,32 +183,18 @@ def _with_secret(row: EndpointRow, secret: str) -> NewWebhookView:
     return NewWebhookView(**_view(row).model_dump(), secret=secret)
 
 
-def _delivery(row: DeliveryRow) -> DeliveryView:
-    waits = row.state is DeliveryState.PENDING
-    return DeliveryView(
-        id=event_id(row.seq),
-        tenant_id=row.tenant_id,
-        type=row.type,
-        event_at=row.at,
-        state=row.state,
-        attempts=row.attempts,
-        status=row.status,
-        error=row.error,
-        queued_at=row.queued_at,
-        next_at=row.next_at if waits else None,
-        attempted_at=row.attempted_at,
-        done_at=row.done_at,
-    )
+def also_of_tenants(*routes: AnyRoute) -> tuple[AnyRoute, ...]:
+    """The operations, and each once more on a tenant's own endpoints."""
+    return (*routes, *(_of_tenant(route) for route in routes))
 
 
 def _of_tenant(route: AnyRoute) -> AnyRoute:
-    """The same operation on a tenant's own endpoints."""
     return replace(
         route, path=route.path.replace(BASE, TENANTS_BASE, 1), name=f"{route.name}_of_tenant"
     )
 
 
-OF_ALL: tuple[AnyRoute, ...] = (
+ROUTES = also_of_tenants(
     Route(
         "GET",
         BASE,
@@ -381,43 +285,4 @@ OF_ALL: tuple[AnyRoute, ...] = (
         needs=Scope.WEBHOOKS_WRITE,
         problems=(NOT_FOUND,),
     ),
-    Route(
-        "GET",
-        f"{ONE}/deliveries",
-        "list_deliveries",
-        "What became of each event here; state=dead are those that were given up",
-        list_deliveries,
-        body=NoBody,
-        query=DeliveriesQuery,
-        answer=DeliveryPageView,
-        needs=Scope.WEBHOOKS_WRITE,
-        problems=(NOT_FOUND,),
-    ),
-    Route(
-        "POST",
-        f"{ONE}/deliveries/{{event}}/replay",
-        "replay_delivery",
-        "Send one event once more",
-        deliver_again,
-        body=NoBody,
-        query=NoQuery,
-        answer=None,
-        needs=Scope.WEBHOOKS_WRITE,
-        status=HTTPStatus.ACCEPTED,
-        problems=(NOT_FOUND,),
-    ),
-    Route(
-        "POST",
-        f"{ONE}/replay",
-        "replay_webhook",
-        "Send every kept event from a time on once more, in order",
-        replay_webhook,
-        body=ReplayWebhook,
-        query=NoQuery,
-        answer=ReplayedView,
-        needs=Scope.WEBHOOKS_WRITE,
-        status=HTTPStatus.ACCEPTED,
-        problems=(NOT_FOUND,),
-    ),
 )
-ROUTES = (*OF_ALL, *(_of_tenant(route) for route in OF_ALL))

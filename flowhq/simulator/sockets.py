@@ -7,7 +7,6 @@ import enum
 import secrets
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 from aiohttp import WSMsgType, web
@@ -15,6 +14,7 @@ from aiohttp import WSMsgType, web
 from flowhq.simulator import frames, keys
 from flowhq.simulator.accounts import Account, Device, Frame
 from flowhq.simulator.frames import BadFrame
+from flowhq.simulator.linked import LinkedPage
 from flowhq.simulator.pairing import PageKeys
 from flowhq.simulator.screen import Screen
 from flowhq.simulator.world import (
@@ -94,17 +94,7 @@ class PageSocket:
             Phase.UNLINKED: {"refresh_refs": self._on_refresh_refs},
             Phase.PAIRING: {"paired_ack": self._on_paired_ack, "refresh_refs": self._ignore},
             Phase.PROVING: {"proof": self._on_proof},
-            Phase.IN: {
-                "msg_ack": self._on_msg_ack,
-                "send": self._on_send,
-                "seen": self._on_seen,
-                "presence": self._on_presence,
-                "chatstate": self._on_chatstate,
-                "subscribe": self._on_subscribe,
-                "takeover": self._on_takeover,
-                "logout": self._on_logout,
-                "refresh_refs": self._ignore,
-            },
+            Phase.IN: {"takeover": self._on_takeover, "refresh_refs": self._ignore},
         }
 
     # What the state may ask of a connected page (accounts.Wire, pairing.UnlinkedPage).
@@ -330,6 +320,7 @@ class PageSocket:
         if device.wire is not None and device.wire is not self:
             device.wire.close(CLOSE_REPLACED, "replaced by another socket")
         device.wire = self
+        self._handlers[Phase.IN] |= LinkedPage(self._world, device, account).handlers
         self._phase = Phase.IN
         self._offline_left = device.unsent
         self.push(
@@ -345,56 +336,19 @@ class PageSocket:
             self.push({"k": "offline_done"})
         self._world.events.record("online", phone=account.phone, device=device.id)
 
-    # Traffic.
-
-    def _on_msg_ack(self, frame: Frame) -> None:
-        self._world.traffic.confirm(
-            self._need_device(), self._need_account(), frames.whole(frame, "seq")
-        )
-
-    def _on_send(self, frame: Frame) -> None:
-        number = frames.whole(frame, "n") if "n" in frame else None
-        self._world.traffic.send(
-            self._need_device(), self._need_account(), frames.message(frame), number
-        )
-
-    def _on_seen(self, frame: Frame) -> None:
-        self._world.traffic.seen(
-            self._need_device(),
-            self._need_account(),
-            frames.text(frame, "chat"),
-            frames.texts(frame, "ids"),
-        )
-
-    def _on_presence(self, frame: Frame) -> None:
-        self._record("presence", state=frames.one_of(frame, "state", "available", "unavailable"))
-
-    def _on_subscribe(self, frame: Frame) -> None:
-        self._record("subscribe", chat=frames.text(frame, "chat"))
-
-    def _on_chatstate(self, frame: Frame) -> None:
-        state = frames.one_of(frame, "state", "composing", "paused", "recording")
-        self._world.traffic.chatstate(
-            self._need_device(), self._need_account(), frames.text(frame, "chat"), state
-        )
+    # Logged in.
 
     def _on_takeover(self, _frame: Frame) -> None:
+        device = self._need_device()
         self._held_back = False
-        self._record("takeover")
+        self._world.events.record("takeover", phone=device.phone, device=device.id)
         self._wake.set()
-
-    def _on_logout(self, _frame: Frame) -> None:
-        self._world.unlink(self._need_device(), by="page")
 
     def _on_refresh_refs(self, _frame: Frame) -> None:
         self._screen.refresh()
 
     def _ignore(self, _frame: Frame) -> None:
         """A frame that crossed one of ours on its way."""
-
-    def _record(self, event: str, **details: Any) -> None:
-        device = self._need_device()
-        self._world.events.record(event, phone=device.phone, device=device.id, **details)
 
     def _need_device(self) -> Device:
         if self._device is None:

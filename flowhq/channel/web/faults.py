@@ -88,10 +88,13 @@ def while_loading(error: Error, url: str) -> ChannelRestartError:
     if any(words in error.message for words in CRASHED):
         return page_crashed()
     if isinstance(error, LimitError) or "net::ERR_" in error.message:
-        return ChannelRestartError(
-            f"{url} cannot be reached: {first_line(error)}", reason=Reason.CONNECTION_LOST
-        )
+        return unreachable(url, first_line(error))
     return while_running(error)
+
+
+def unreachable(url: str, why: str = "") -> ChannelRestartError:
+    detail = f": {why}" if why else "."
+    return ChannelRestartError(f"{url} cannot be reached{detail}", reason=Reason.CONNECTION_LOST)
 
 
 def page_unusable(what: str) -> ChannelRestartError:
@@ -102,6 +105,14 @@ def page_unusable(what: str) -> ChannelRestartError:
             "Look at the page with a normal browser; if it changed, a newer version of Flow HQ "
             "is needed."
         ),
+    )
+
+
+def page_not_known(limit_s: float, versions: str, page_version: str) -> ChannelRestartError:
+    """wa-js looks for WhatsApp's parts in the page, and did not find them."""
+    return page_unusable(
+        f"wa-js did not find its way in the page within {limit_s:g} s "
+        f"({versions}, page {page_version or 'unknown'})."
     )
 
 

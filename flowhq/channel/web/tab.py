@@ -317,10 +317,7 @@ class Tab:
             self.check()
             raise faults.while_loading(error, settings.url) from error
         if response is not None and response.status >= 400:
-            raise ChannelRestartError(
-                f"{settings.url} answered with status {response.status}.",
-                reason=Reason.CONNECTION_LOST,
-            )
+            raise faults.unreachable(settings.url, f"status {response.status}")
         await self._loaded.wait()
         self.check()
 
@@ -355,24 +352,14 @@ class Tab:
             self._deadline = None
 
     def _not_loaded(self, limit_s: float) -> None:
-        page_version = self.feed.page_version or "unknown"
-        self.fail(
-            faults.page_unusable(
-                f"wa-js did not find its way in the page within {limit_s:g} s "
-                f"({self._browsers.versions}, page {page_version})."
-            )
-        )
+        self.fail(faults.page_not_known(limit_s, self._browsers.versions, self.feed.page_version))
 
     def _navigated(self, frame: Frame) -> None:
         if self._page is None or frame != self._page.main_frame:
             return
         settings, found = self._browsers.settings, urlsplit(frame.url)
         if found.scheme == "chrome-error":
-            self.fail(
-                ChannelRestartError(
-                    f"{settings.url} cannot be reached.", reason=Reason.CONNECTION_LOST
-                )
-            )
+            self.fail(faults.unreachable(settings.url))
         elif found.hostname != settings.host and frame.url != "about:blank":
             self.fail(faults.page_unusable(f"The page went to another host: {found.hostname}."))
         elif "post_logout" in parse_qs(found.query):

@@ -16,6 +16,7 @@ from flowhq.admin.audit import AuditEntryView, ChangeView
 from flowhq.admin.bulk import BulkFilter, BulkItemView, BulkRequest, BulkVerb, BulkView
 from flowhq.admin.chats import ChatView
 from flowhq.admin.data import ContactErasedView, ContactErasure, TenantErasedView
+from flowhq.admin.deliveries import DeliveryView, ReplayedView, ReplayWebhook
 from flowhq.admin.logs import EventView, LogView
 from flowhq.admin.messages import (
     DeadView,
@@ -46,10 +47,7 @@ from flowhq.admin.users import ChangePassword, ChangeUser, CreateUser, UserView
 from flowhq.admin.webhooks import (
     ChangeWebhook,
     CreateWebhook,
-    DeliveryView,
     NewWebhookView,
-    ReplayedView,
-    ReplayWebhook,
     TrialView,
 )
 from flowhq.admin.workers import WorkerView
