@@ -21,11 +21,11 @@ LIMIT_S = 1200
 TAIL_LINES = 12
 # Where the suite itself speaks of what a mutation takes away.
 SUITE = {
-    "look-up": ("tests/unit/bot/test_outbound.py",),
+    "look-up": ("tests/unit/bot/outbound",),
     "inbox-key": ("tests/integration/db/test_ledger_incoming.py",),
     "outbox-key": ("tests/integration/db/test_ledger_outgoing.py",),
     "hold": ("tests/unit/bot/test_pump.py",),
-    "commit-before-send": ("tests/unit/bot/test_outbound.py",),
+    "commit-before-send": ("tests/unit/bot/outbound",),
 }
 # What the kills cannot show, since another safeguard stands in for it: the inbox row is settled in
 # the transaction that plans, so that nothing but two daemons at once would plan twice.
