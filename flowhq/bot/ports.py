@@ -176,7 +176,7 @@ class Ledger(Protocol):
         self, chat_key: ChatKey, to: Jid, *, cause: str, reply: Reply
     ) -> Sequence[OutboundMessage]:
         """Plan a notice of our own (please wait ...), once per cause; () if it was planned
-        before."""
+        before, or if the chat is gone."""
         ...
 
     async def unsettled(

@@ -281,16 +281,20 @@ class _Stages:
         self._group.create_task(self._notify(recorded, message), name="please wait")
 
     async def _notify(self, recorded: Recorded, message: InboundMessage) -> None:
-        reply = self._parts.responder().please_wait()
-        rows = await until_stored(
-            self._parts.clock,
-            lambda: self._parts.ledger.notify(
-                recorded.chat_key,
-                message.chat,
-                cause=f"wait:{message.message_id}",
-                reply=reply,
-            ),
-        )
+        try:
+            reply = self._parts.responder().please_wait()
+            rows = await until_stored(
+                self._parts.clock,
+                lambda: self._parts.ledger.notify(
+                    recorded.chat_key,
+                    message.chat,
+                    cause=f"wait:{message.message_id}",
+                    reply=reply,
+                ),
+            )
+        except Exception as error:  # a courtesy: the tenant goes on without it
+            log.error("notice not planned", message_id=message.message_id, exc_info=error)
+            return
         self.outbound.put_first(rows)
 
     async def _restore(self) -> None:

@@ -112,7 +112,9 @@ class PostgresLedger:
     ) -> Sequence[OutboundMessage]:
         wanted = outbox.Plan(chat_key, to, cause, (reply,))
         async with self._step(("notify", cause)) as (tx, repeated):
-            planned = await outbox.plan(tx, self.tenant_id, self._secret, wanted, self._monotonic)
+            planned = await outbox.plan_notice(
+                tx, self.tenant_id, self._secret, wanted, self._monotonic
+            )
             if repeated and not planned:
                 planned = await outbox.planned_for(tx, self.tenant_id, cause, self._monotonic)
         return planned

@@ -80,6 +80,16 @@ SELECT id, chat_key, to_jid, cause, client_id, body, state::text AS state, attem
 FROM planned ORDER BY part
 """
 
+# For a plan of no step: the chat is neither merged away nor erased before it is committed.
+HOLD_CHAT = """
+SELECT c.chat_key FROM chat_aliases a
+JOIN conversations c ON c.tenant_id = a.tenant_id AND c.chat_key = a.chat_key
+WHERE a.tenant_id = $1 AND a.jid = $2
+FOR NO KEY UPDATE OF c
+"""
+# So often it may be merged once more while its lock is waited for.
+HOLD_ROUNDS = 5
+
 PLANNED_FOR = """
 SELECT id, chat_key, to_jid, cause, client_id, body, state::text AS state, attempts, planned_at,
     extract(epoch FROM next_at - now())::float8 AS wait_s
@@ -203,6 +213,19 @@ async def plan(
         [timedelta(seconds=reply.wait_s) for reply in wanted.replies],
     )
     return [_message(row, monotonic) for row in rows]
+
+
+async def plan_notice(
+    tx: Tx, tenant_id: TenantId, secret: bytes, wanted: Plan, monotonic: Monotonic
+) -> list[OutboundMessage]:
+    """As ``plan``, for what is part of no step: holds the chat for it, or the one into which it was
+    merged. Nothing, if the chat is gone."""
+    named = clean_id(wanted.chat_key, field="chat_key")
+    for _ in range(HOLD_ROUNDS):
+        # A statement of its own: the plan, and the next round, see what was waited for.
+        if await tx.fetchval(HOLD_CHAT, tenant_id, named) is not None:
+            return await plan(tx, tenant_id, secret, wanted, monotonic)
+    return []
 
 
 async def planned_for(

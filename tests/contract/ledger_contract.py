@@ -389,6 +389,22 @@ class LedgerContract:
         assert len(again) == 0
         assert len(other) == 1
 
+    async def test_a_notice_follows_a_chat_that_was_merged(self, ledger: Ledger) -> None:
+        kept = await ledger.record(message(1), state=InboxState.NEW)
+        only_lid = message(2, chat=LID, sender=LID, phone="")
+        gone = await ledger.record(only_lid, state=InboxState.NEW)
+        await ledger.record(message(3, lid="100000000000009"), state=InboxState.NEW)
+        reply = Reply("please wait", "please_wait")
+        [row] = await ledger.notify(gone.chat_key, LID, cause="wait:2", reply=reply)
+        assert (row.chat_key, row.to) == (kept.chat_key, LID)
+        [found] = await ledger.unsettled(kept.chat_key)
+        assert found.outbox_id == row.outbox_id
+
+    async def test_no_notice_is_planned_in_a_chat_that_is_not_there(self, ledger: Ledger) -> None:
+        reply = Reply("please wait", "please_wait")
+        assert len(await ledger.notify(ChatKey(OTHER), OTHER, cause="wait:1", reply=reply)) == 0
+        assert len(await ledger.unsettled()) == 0
+
     # -- sending ----
 
     async def test_an_intent_is_committed_and_counted(self, ledger: Ledger) -> None:
@@ -557,9 +573,9 @@ class LedgerContract:
         self, ledger: Ledger, now: Now
     ) -> None:
         rows = await self.planned(ledger, "one", "two", "three")
-        [elsewhere] = await ledger.notify(
-            ChatKey(OTHER), OTHER, cause="wait:1", reply=Reply("x", "test")
-        )
+        there = message(2, chat=OTHER, sender=OTHER, phone="255722222222")
+        await ledger.record(there, state=InboxState.NEW)
+        [elsewhere] = await ledger.process(key_of(there), answering("x"))
         await ledger.mark_sending(rows[0].outbox_id)
         recorded = await self.take_over(ledger, await now())
         assert recorded.cancelled == 2

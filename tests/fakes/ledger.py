@@ -206,6 +206,10 @@ class FakeLedger:
     def replies(self, cause: str) -> list[OutboxRow]:
         return [row for row in self.outbox.values() if row.cause == cause]
 
+    def know(self, chat: Jid) -> None:
+        """There is such a chat, though no message in it was recorded."""
+        self.conversations.setdefault(self.aliases.setdefault(chat, ChatKey(chat)), Conversation())
+
     # -- Ledger: the inbox ------------------------------------------------------------------------
 
     async def record(
@@ -354,7 +358,9 @@ class FakeLedger:
         self, chat_key: ChatKey, to: Jid, *, cause: str, reply: Reply
     ) -> Sequence[OutboundMessage]:
         async with self._step("notify", cause) as repeated:
-            planned = self._plan(chat_key, to, cause, [reply])
+            chat = self.aliases.get(Jid(chat_key), chat_key)
+            there = chat in self.conversations
+            planned = self._plan(chat, to, cause, [reply]) if there else []
             if repeated and not planned:
                 planned = self._planned_for(cause)
         return planned

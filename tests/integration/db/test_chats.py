@@ -1,15 +1,19 @@
 """One person, one chat, whatever jid it shows under."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
 from asyncpg import Record
 
-from flowhq.db import inbox
+from flowhq.db import contacts, inbox
+from flowhq.db.pool import Tx
 from flowhq.errors import StoreUnavailableError
-from flowhq.model import Ack, InboxKey, InboxState, Jid
+from flowhq.model import Ack, InboundMessage, InboxKey, InboxState, Jid, Reply, TenantId
+from tests.fakes.clock import until
 from tests.integration.db.conftest import Shop
 from tests.integration.db.messages import (
     ASHA,
@@ -23,11 +27,36 @@ from tests.integration.db.messages import (
 )
 
 LID_DIGITS = ASHA_LID.partition("@")[0]
+NOTICE = Reply("Subiri", "please_wait")
 
 
 async def rows(shop: Shop, sql: str) -> list[Record]:
     async with shop.database.tenant(shop.tenant_id) as tx:
         return await tx.fetch(sql)
+
+
+class OneTransaction:
+    """For a call that is a transaction of its own elsewhere."""
+
+    def __init__(self, tx: Tx) -> None:
+        self._tx = tx
+
+    async def call(self, tenant_id: TenantId, sql: str, *args: object) -> Record | None:
+        return await self._tx.fetchrow(sql, tenant_id, *args)
+
+
+@asynccontextmanager
+async def recording(shop: Shop, message: InboundMessage) -> AsyncIterator[None]:
+    """The message is recorded, and its transaction is open until the end."""
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        how = inbox.Recording(InboxState.NEW, "", 0.0)
+        await inbox.record(OneTransaction(tx), shop.tenant_id, message, how)  # type: ignore[arg-type]
+        yield
+
+
+async def waits_or_is_done(shop: Shop, task: "asyncio.Task[Any]") -> bool:
+    (waiting,) = await rows(shop, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+    return task.done() or waiting["count"] > 0
 
 
 async def test_a_mapping_in_the_first_message_makes_both_jids_one_chat(shop: Shop) -> None:
@@ -127,13 +156,36 @@ async def test_a_merged_chat_goes_on_working(shop: Shop) -> None:
     assert (row.chat_key, row.to) == (BY_LID, ASHA_PN)
     assert await shop.ledger.mark_sending(row.outbox_id)
     await shop.ledger.mark_accepted(row.outbox_id, Ack.SERVER)
-    (notice,) = await shop.ledger.notify(
-        old.chat_key,
-        ASHA_PN,
-        cause="wait:1",
-        reply=say("Subiri")(TEXT, None).replies[0],  # type: ignore[arg-type]
-    )
+    (notice,) = await shop.ledger.notify(old.chat_key, ASHA_PN, cause="wait:1", reply=NOTICE)
     assert notice.chat_key == BY_LID
+
+
+async def test_a_notice_that_is_planned_while_its_chat_is_merged_goes_to_the_kept_one(
+    shop: Shop,
+) -> None:
+    await shop.ledger.record(message("3A1", chat=ASHA_LID), state=InboxState.NEW)
+    await shop.ledger.record(message("3A2", chat=ASHA_PN), state=InboxState.NEW)
+    async with recording(shop, message("3A3", chat=ASHA_PN, lid=LID_DIGITS)):
+        noticing = asyncio.create_task(
+            shop.ledger.notify(BY_PHONE, ASHA_PN, cause="wait:1", reply=NOTICE)
+        )
+        await until(lambda: waits_or_is_done(shop, noticing))
+    (row,) = await noticing
+    assert row.chat_key == BY_LID
+    assert [one.outbox_id for one in await shop.ledger.unsettled(BY_LID)] == [row.outbox_id]
+
+
+async def test_no_notice_is_planned_for_a_chat_that_is_erased_meanwhile(shop: Shop) -> None:
+    await shop.ledger.record(message("3A1", chat=ASHA_PN), state=InboxState.NEW)
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        person = await contacts.find_contact(tx, shop.tenant_id, ASHA_PN)
+        await tx.execute(contacts.ERASE_CONTACT, shop.tenant_id, person)
+        noticing = asyncio.create_task(
+            shop.ledger.notify(BY_PHONE, ASHA_PN, cause="wait:1", reply=NOTICE)
+        )
+        await until(lambda: waits_or_is_done(shop, noticing))
+    assert await noticing == []
+    assert await shop.ledger.unsettled() == []
 
 
 async def test_recording_while_chats_merge_loses_nothing(shop: Shop) -> None:

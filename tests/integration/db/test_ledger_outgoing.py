@@ -11,7 +11,6 @@ from flowhq.db.outbox import ATTEMPT_WAITS_S, client_id
 from flowhq.errors import InvalidInputError
 from flowhq.model import (
     Ack,
-    ChatKey,
     Decision,
     InboxKey,
     InboxState,
@@ -213,19 +212,11 @@ async def test_a_notice_is_planned_once_for_its_cause(shop: Shop) -> None:
     assert (await fetch_logs(shop.database, shop.tenant_id)).rows[0].to_number == "+255712345678"
 
 
-async def test_a_notice_to_a_chat_without_history_is_planned_all_the_same(shop: Shop) -> None:
-    stranger = ChatKey("999@lid")
-    (row,) = await shop.ledger.notify(
-        stranger, message(chat="999@lid").chat, cause="api:1", reply=Reply("Habari", "api")
-    )
-    assert row.chat_key == stranger
-    assert (await fetch_logs(shop.database, shop.tenant_id)).rows[0].to_number == "999@lid"
-
-
 async def test_a_cause_that_is_no_id_is_refused(shop: Shop) -> None:
+    recorded = await shop.ledger.record(TEXT, state=InboxState.NEW)
     with pytest.raises(InvalidInputError) as refused:
         await shop.ledger.notify(
-            ChatKey("1@lid"), ASHA_PN, cause="x" * 201, reply=Reply("Habari", "api")
+            recorded.chat_key, ASHA_PN, cause="x" * 201, reply=Reply("Habari", "api")
         )
     assert refused.value.field == "cause"
 

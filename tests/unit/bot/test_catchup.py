@@ -168,6 +168,7 @@ async def test_a_question_after_a_persons_answer_is_open_again(bench: Bench) -> 
 
 async def test_our_own_reply_in_the_history_is_no_person(bench: Bench) -> None:
     bench.missed("question", ago_s=60)
+    bench.ledger.know(CUSTOMER)
     [planned] = await bench.ledger.notify(
         ChatKey(CUSTOMER), CUSTOMER, cause="wait:earlier", reply=Reply("one moment", "x")
     )

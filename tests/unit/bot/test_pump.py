@@ -244,6 +244,7 @@ async def test_what_was_held_back_is_recorded_before_its_page_forgets_it(bench: 
 
 
 async def test_acks_are_stored_and_told_to_who_waits(bench: Bench) -> None:
+    bench.ledger.know(CUSTOMER)
     [row] = await bench.ledger.notify(
         ChatKey(CUSTOMER), CUSTOMER, cause="test", reply=Reply("x", "x")
     )

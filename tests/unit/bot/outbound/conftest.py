@@ -95,6 +95,7 @@ class Bench:
         self, text: str, chat: Jid = CUSTOMER, *, in_s: float = 0.0, why: str = "test"
     ) -> OutboundMessage:
         cause, reply = f"{why}:{next(self._serial)}", Reply(text, "x", in_s)
+        self.ledger.know(chat)
         [row] = await self.ledger.notify(ChatKey(chat), chat, cause=cause, reply=reply)
         return row
 

@@ -2,11 +2,15 @@
 
 import gc
 import sys
+from typing import NoReturn
 
+import pytest
+import structlog
 from cachetools import TTLCache
 
 from flowhq.bot.lifecycle import Event
 from flowhq.bot.ratelimit import ReplyBudget
+from flowhq.errors import NotFoundError
 from flowhq.events import ConnectionLost
 from flowhq.model import InboundMessage, InboxKey, InboxState, Jid, OutboxState
 from tests.fakes.channel import CUSTOMER
@@ -121,6 +125,28 @@ async def test_a_full_chat_is_asked_to_wait_once_and_everything_is_answered() ->
         gate.set()
         await until(lambda: len(bench.sent()) == 13)
     assert bench.sent()[1:] == [f"re: {number}" for number in range(12)]
+
+
+async def test_a_notice_that_cannot_be_planned_is_told_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*_: object, **__: object) -> NoReturn:
+        raise NotFoundError("What this belongs to does not exist any more.")
+
+    bench = Bench(chat_queue=2)
+    monkeypatch.setattr(bench.ledger, "notify", refuse)
+    async with bench.running():
+        gate = bench.ledger.outages.hold("process")
+        with structlog.testing.capture_logs() as logs:
+            for number in range(6):
+                bench.receive(str(number))
+            await until(lambda: len(bench.ledger.inbox) == 6)
+            await settle()
+        gate.set()
+        await until(lambda: len(bench.sent()) == 6)
+    [told] = [line for line in logs if line["event"] == "notice not planned"]
+    assert told["log_level"] == "error"
+    assert isinstance(told["exc_info"], NotFoundError)
 
 
 async def test_a_chat_whose_replies_wait_is_asked_to_wait_before_them_and_once() -> None:
