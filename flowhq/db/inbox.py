@@ -5,7 +5,7 @@ Functions on an open transaction of one tenant, or on the database where all is 
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
 from asyncpg import Record
@@ -51,6 +51,15 @@ FROM record_message(
     $18::interval
 )
 """  # noqa: S608 - a constant is filled in
+
+# A settled row keeps the name that its chat had then: its alias leads to today's.
+NAMES = """
+SELECT a.chat_key, array_remove(array_agg(o.jid ORDER BY o.jid), a.chat_key) AS others
+FROM chat_aliases a
+JOIN chat_aliases o ON o.tenant_id = a.tenant_id AND o.chat_key = a.chat_key
+WHERE a.tenant_id = $1 AND a.jid = $2
+GROUP BY a.chat_key
+"""
 
 # The inbox row is locked before the conversation, in that order everywhere; a row that another
 # caller settled meanwhile is not found.
@@ -199,10 +208,14 @@ async def record(
     )
 
 
-def other_keys(message: InboundMessage, chat_key: ChatKey) -> tuple[ChatKey, ...]:
-    """What its chat may have been called before it was merged. No chat has such a key any more:
-    each of these addresses leads to ``chat_key`` since the message is recorded."""
-    return tuple(ChatKey(jid) for jid in addresses_of(message).jids if jid != chat_key)
+async def with_names(tx: Tx, tenant_id: TenantId, recorded: Recorded) -> Recorded:
+    """Under its chat's present key, and ``merged`` all that it may have been called before: which
+    chats the message merged was lost with its first answer."""
+    row = await tx.fetchrow(NAMES, tenant_id, recorded.chat_key)
+    if row is None:  # erased meanwhile
+        return replace(recorded, merged=())
+    others = tuple(ChatKey(jid) for jid in row["others"])
+    return replace(recorded, chat_key=ChatKey(row["chat_key"]), merged=others)
 
 
 async def process(

@@ -75,12 +75,14 @@ class PostgresLedger:
         how = inbox.Recording(state, reason, person_pause_s)
         with self._in_doubt(step) as repeated:
             recorded = await inbox.record(self._database, self.tenant_id, message, how)
-        if recorded.fresh or not repeated:
-            return recorded
-        # Which chats it merged was lost with the first answer: told are all that it may have been.
-        # An echo of ours has no row, and merges none.
-        merged = inbox.other_keys(message, recorded.chat_key) if recorded.ord else ()
-        return replace(recorded, fresh=True, merged=merged)
+            if recorded.fresh or not repeated:
+                return recorded
+            recorded = replace(recorded, fresh=True)
+            # An echo of ours has no row, and merges none.
+            if recorded.ord:
+                async with self._tx() as tx:
+                    recorded = await inbox.with_names(tx, self.tenant_id, recorded)
+        return recorded
 
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
         async with self._step(("process", key)) as (tx, repeated):

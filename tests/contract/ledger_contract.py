@@ -107,6 +107,10 @@ class LedgerContract:
         await ledger.process(key, look)
         return seen[0]
 
+    async def lose_answer(self, ledger: Ledger, one: InboundMessage) -> None:
+        """The message is recorded, and whoever asked for it never hears of that."""
+        raise NotImplementedError
+
     # -- recording ----
 
     async def test_a_message_is_recorded_and_waits(self, ledger: Ledger) -> None:
@@ -184,6 +188,30 @@ class LedgerContract:
         by_hand = message(3, from_me=True, lid="100000000000009")
         told = await ledger.record(by_hand, state=InboxState.SKIPPED, reason="own")
         assert (told.chat_key, told.merged) == (kept.chat_key, (gone.chat_key,))
+
+    async def test_a_repeat_tells_a_settled_message_s_chat_as_it_is_called_now(
+        self, ledger: Ledger
+    ) -> None:
+        kept = await ledger.record(message(1), state=InboxState.NEW)
+        settled = message(2, chat=LID, sender=LID, phone="")
+        await ledger.record(settled, state=InboxState.SKIPPED, reason="paused")
+        await ledger.record(message(3, lid="100000000000009"), state=InboxState.NEW)
+        await self.lose_answer(ledger, settled)
+        repeated = await ledger.record(settled, state=InboxState.NEW)
+        assert (repeated.fresh, repeated.state) == (True, InboxState.SKIPPED)
+        assert (repeated.chat_key, repeated.merged) == (kept.chat_key, (ChatKey(LID),))
+
+    async def test_a_repeat_tells_the_chat_that_was_merged_under_whatever_name(
+        self, ledger: Ledger
+    ) -> None:
+        older = message(1, chat=OTHER, sender=OTHER, phone="255722222222")
+        kept = await ledger.record(older, state=InboxState.NEW)
+        gone = await ledger.record(message(2, lid="100000000000009"), state=InboxState.NEW)
+        both = message(3, chat=LID, sender=LID, phone="255722222222")
+        await self.lose_answer(ledger, both)
+        repeated = await ledger.record(both, state=InboxState.NEW)
+        assert (repeated.fresh, repeated.chat_key) == (True, kept.chat_key)
+        assert set(repeated.merged) == {gone.chat_key, ChatKey(LID)}
 
     async def test_contacts_do_not_share_a_chat(self, ledger: Ledger) -> None:
         one = await ledger.record(message(1), state=InboxState.NEW)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from flowhq.bot.lifecycle import Lifecycle
+from flowhq.bot.ports import Ledger
 from flowhq.errors import StoreUnavailableError
-from flowhq.model import DesiredState, InboxState, TenantSnapshot
+from flowhq.model import DesiredState, InboundMessage, InboxState, TenantSnapshot
 from tests.contract.ledger_contract import (
     LID,
     LedgerContract,
@@ -42,6 +43,12 @@ class TestFakeLedger(LedgerContract):
     @pytest.fixture
     def monotonic(self, clock: FakeClock) -> Monotonic:
         return clock.monotonic
+
+    async def lose_answer(self, ledger: Ledger, one: InboundMessage) -> None:
+        assert isinstance(ledger, FakeLedger)
+        ledger.outages.lose_answer("record")
+        with pytest.raises(StoreUnavailableError):
+            await ledger.record(one, state=InboxState.NEW)
 
     async def test_an_outage_stores_nothing(self, ledger: FakeLedger) -> None:
         ledger.outages.fail("record")

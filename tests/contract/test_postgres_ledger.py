@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from flowhq.bot.lifecycle import Lifecycle
-from flowhq.db import states
+from flowhq.bot.ports import Ledger
+from flowhq.db import inbox, states
 from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.db.tenants import NewTenant, create_tenant
-from flowhq.model import DesiredState, TenantId, TenantSnapshot
+from flowhq.errors import StoreUnavailableError
+from flowhq.model import DesiredState, InboundMessage, InboxState, TenantId, TenantSnapshot
 from tests.contract.ledger_contract import LedgerContract, Monotonic, Now, StatusBookContract
 from tests.pg import database, pg_home, pg_server, postgres_url
 
@@ -33,6 +35,18 @@ class TestPostgresLedger(LedgerContract):
     ) -> PostgresLedger:
         installation = await load_installation(postgres_url)
         return PostgresLedger(database, tenant_id, installation.tenant_key(tenant_id))
+
+    async def lose_answer(self, ledger: Ledger, one: InboundMessage) -> None:
+        record = inbox.record
+
+        async def lose(*call: Any) -> NoReturn:
+            await record(*call)
+            raise StoreUnavailableError("The connection broke before the answer.")
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(inbox, "record", lose)
+            with pytest.raises(StoreUnavailableError):
+                await ledger.record(one, state=InboxState.NEW)
 
     @pytest.fixture
     def now(self, database: Database, tenant_id: TenantId) -> Now:

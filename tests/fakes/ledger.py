@@ -227,8 +227,13 @@ class FakeLedger:
             recorded = self._record(message, state, reason, person_pause_s)
         if recorded.fresh or not repeated:
             return recorded
-        others = tuple(key for key in _addresses(message) if key != recorded.chat_key)
-        return replace(recorded, fresh=True, merged=others if recorded.ord else ())
+        recorded = replace(recorded, fresh=True)
+        return self._with_names(recorded) if recorded.ord else recorded
+
+    def _with_names(self, recorded: Recorded) -> Recorded:
+        key = self.aliases.get(Jid(recorded.chat_key), recorded.chat_key)
+        names = [ChatKey(jid) for jid, chat in self.aliases.items() if chat == key]
+        return replace(recorded, chat_key=key, merged=tuple(one for one in names if one != key))
 
     def _record(
         self, message: InboundMessage, state: InboxState, reason: str, person_pause_s: float

@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
-import pytest
 from asyncpg import Record
 
 from flowhq.db import contacts, inbox
 from flowhq.db.pool import Tx
-from flowhq.errors import StoreUnavailableError
 from flowhq.model import Ack, InboundMessage, InboxKey, InboxState, Jid, Reply, TenantId
 from tests.fakes.clock import until
 from tests.integration.db.conftest import Shop
@@ -126,26 +124,6 @@ async def test_three_chats_become_one_at_once_and_in_turn(shop: Shop) -> None:
     at_once = await shop.ledger.record(three, state=InboxState.NEW)
     assert at_once.chat_key == in_turn.chat_key
     assert set(at_once.merged) == {BY_PHONE, f"{other_lid}@lid"}
-
-
-async def test_a_merge_whose_answer_was_lost_is_told_by_the_repeat(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = inbox.record
-
-    async def lose_answer(*call: Any) -> NoReturn:
-        await record(*call)
-        raise StoreUnavailableError("The connection broke before the answer.")
-
-    await shop.ledger.record(message("3A1", chat=ASHA_LID), state=InboxState.NEW)
-    await shop.ledger.record(message("3A2", chat=ASHA_PN), state=InboxState.NEW)
-    both = message("3A3", chat=ASHA_PN, lid=LID_DIGITS)
-    with monkeypatch.context() as patched:
-        patched.setattr(inbox, "record", lose_answer)
-        with pytest.raises(StoreUnavailableError):
-            await shop.ledger.record(both, state=InboxState.NEW)
-    repeated = await shop.ledger.record(both, state=InboxState.NEW)
-    assert (repeated.fresh, repeated.merged) == (True, (BY_PHONE,))
 
 
 async def test_a_merged_chat_goes_on_working(shop: Shop) -> None:
