@@ -33,7 +33,8 @@ class _NotDoneError(Exception):
 
 
 class Answering:
-    """The handler of a chat's lane. ``send`` lines the planned replies up."""
+    """The handler of a chat's lane. ``send`` lines up what this chat's lane planned, though it may
+    have another key by now."""
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class Answering:
         responder: Callable[[], Responder],
         paused: Callable[[], bool],
         max_age_s: float,
-        send: Callable[[Sequence[OutboundMessage]], None],
+        send: Callable[[ChatKey, Sequence[OutboundMessage]], None],
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -59,7 +60,7 @@ class Answering:
         """Answer one message to its end: answered, skipped, or dead after its last attempt."""
         self._traces.mark(key.message_id, "queue")
         step = Step()
-        while not await self._attempted(key, step):
+        while not await self._attempted(chat, key, step):
             pass
 
     async def refill(self, chat: ChatKey, limit: int) -> Sequence[InboxKey]:
@@ -67,7 +68,7 @@ class Answering:
         rows = await until_stored(self._clock, lambda: self._ledger.waiting(chat, limit=limit))
         return [row.key for row in rows]
 
-    async def _attempted(self, key: InboxKey, step: Step) -> bool:
+    async def _attempted(self, chat: ChatKey, key: InboxKey, step: Step) -> bool:
         """True when nothing more is to be done for this message."""
         decide = partial(self._deciding.decide, step)
         try:
@@ -85,7 +86,7 @@ class Answering:
             log.warning("chat muted: two bots seem to answer each other", message_id=key.message_id)
         for row in rows:
             self._traces.follow(row.outbox_id, key.message_id)
-        self._send(rows)
+        self._send(chat, rows)
         return True
 
     async def _processed(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:

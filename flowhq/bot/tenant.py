@@ -268,13 +268,16 @@ class _Stages:
     def _paused(self) -> bool:
         return self._parts.lifecycle.snapshot.paused
 
-    def _send(self, rows: Sequence[OutboundMessage]) -> None:
+    def _send(self, chat: ChatKey, rows: Sequence[OutboundMessage]) -> None:
+        """Line up what a step in this chat's lane planned, behind what that chat has in hand."""
         if rows:
             due_in_s = rows[-1].due_at_monotonic - self._parts.clock.monotonic()
             self._courtesy.offer(rows[0].to, due_in_s=due_in_s)
-            chat = self._lanes.kept(rows[0].chat_key)
-            if chat != rows[0].chat_key:  # planned just before the chats were merged
-                rows = [replace(row, chat_key=chat) for row in rows]
+            kept = self._lanes.kept(rows[0].chat_key)
+            if kept != self._lanes.kept(chat):  # merged already, and nobody was told yet
+                self._follow(kept, [chat])
+            if kept != rows[0].chat_key:  # planned just before the chats were merged
+                rows = [replace(row, chat_key=kept) for row in rows]
         self.outbound.put(rows)
 
     def _ask_to_wait(self, recorded: Recorded, message: InboundMessage) -> None:

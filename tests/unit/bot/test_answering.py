@@ -56,7 +56,7 @@ class Bench:
             send=self._send,
         )
 
-    def _send(self, rows: Sequence[OutboundMessage]) -> None:
+    def _send(self, _: ChatKey, rows: Sequence[OutboundMessage]) -> None:
         self.sent.extend(rows)
 
     async def receive(self, number: int, chat: Jid = CHAT) -> tuple[ChatKey, InboxKey]:

@@ -97,3 +97,27 @@ async def test_a_merge_while_a_send_waits_for_its_answer_stops_cleanly(bench: Be
     async with bench.running():
         await settle()
     assert texts(bench) == ["re: 0", "re: 1", "re: 2"]
+
+
+async def test_a_step_after_the_merge_and_before_its_answer_waits_for_the_earlier_reply(
+    bench: Bench,
+) -> None:
+    async with bench.running():
+        bench.receive("0")
+        await settle()
+        bench.channel.plan_sends("refuse_for_now")
+        bench.receive("1", chat=LID)
+        await settle()
+        begun = bench.ledger.outages.hold("process")
+        bench.receive("2", chat=LID)
+        await settle()
+        answered = bench.ledger.outages.hold("answer of record")
+        bench.channel.receive("3", lid="100000000000009")
+        await settle()
+        begun.set()
+        await settle()
+        assert bench.ledger.replies(f"in {LID} 2")[0].chat_key == CUSTOMER
+        assert texts(bench) == ["re: 0"]
+        answered.set()
+        await bench.clock.advance(3)
+    assert texts(bench) == [f"re: {number}" for number in range(4)]
