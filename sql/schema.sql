@@ -521,8 +521,8 @@ INSERT INTO retention_state DEFAULT VALUES;
 -- == Recording a message ==========================================================================
 --
 -- record_message is one round trip. Its locks, in this order everywhere, so that nothing waits in
--- a circle: inbox rows, conversation, outbox rows, message_logs. Linking chats takes an advisory
--- lock of the tenant before any of them.
+-- a circle: inbox rows, conversation, outbox rows, message_logs. Linking chats, and putting back a
+-- dead letter, takes an advisory lock of the tenant before any of them.
 
 -- Two rows turned out to be one person: the older row stays. Whoever opted out stays opted out.
 CREATE FUNCTION merge_contacts(p_tenant uuid, p_keep uuid, p_drop uuid) RETURNS void

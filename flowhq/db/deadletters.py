@@ -27,6 +27,9 @@ SELECT * FROM (
 ORDER BY log_at DESC, log_id DESC LIMIT $2
 """
 
+# Taken first, as by what merges chats: a merge that saw the row dead would leave it behind.
+HOLD_LINKS = "SELECT pg_advisory_xact_lock(hashtextextended('chats ' || $1::uuid, 0))"
+
 # A settled row keeps the name that its chat had then: one that waits again needs today's.
 REQUEUE_SEEN = """
 UPDATE inbox i SET
@@ -115,6 +118,7 @@ async def requeue(
     Of an answered message, its dead replies. NotFoundError; WrongStateError if nothing is dead.
     """
     async with database.tenant(tenant_id) as tx:
+        await tx.execute(HOLD_LINKS, tenant_id)
         story = await find_story(tx, tenant_id, reference)
         if story is None:
             raise NotFoundError(f"Tenant {tenant_id} has no such message.")

@@ -21,6 +21,7 @@ from flowhq.db.messages import (
     time_of,
 )
 from flowhq.db.pool import CHOSEN_TENANT, Database, Tx
+from flowhq.errors import NotFoundError
 from flowhq.model import (
     ChatEvent,
     ChatKey,
@@ -80,6 +81,11 @@ FROM step s
 JOIN conversations c ON c.tenant_id = s.tenant_id AND c.chat_key = s.chat_key
 JOIN contacts k ON k.tenant_id = c.tenant_id AND k.id = c.contact_id
 FOR NO KEY UPDATE OF c, k
+"""
+
+STILL_WAITS = """
+SELECT true FROM inbox
+WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3 AND state IN ('new', 'retry')
 """
 
 # One statement: the mark, the responder's memory, the opt-out.
@@ -226,9 +232,12 @@ async def process(
     decide: Callable[[InboundMessage, ConversationView], Decision],
     monotonic: outbox.Monotonic,
 ) -> list[OutboundMessage]:
-    """Lock, decide, mark, plan. () for a row that is settled or not known."""
+    """Lock, decide, mark, plan. () for a row that is settled or not known; NotFoundError for one
+    that waits in a chat that is not there."""
     row = await tx.fetchrow(LOCK_STEP, tenant_id, key.from_me, key.message_id)
     if row is None:
+        if await tx.fetchval(STILL_WAITS, tenant_id, key.from_me, key.message_id):
+            raise NotFoundError("The message waits in a chat that is not there.")
         return []
     message = message_from(row)
     decision = decide(message, _view(row))

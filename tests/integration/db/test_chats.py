@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from asyncpg import Record
 
-from flowhq.db import contacts, inbox
+from flowhq.db import contacts, deadletters, inbox
 from flowhq.db.pool import Tx
+from flowhq.errors import NotFoundError
 from flowhq.model import Ack, InboundMessage, InboxKey, InboxState, Jid, Reply, TenantId
 from tests.fakes.clock import until
 from tests.integration.db.conftest import Shop
@@ -164,6 +166,32 @@ async def test_no_notice_is_planned_for_a_chat_that_is_erased_meanwhile(shop: Sh
         await until(lambda: waits_or_is_done(shop, noticing))
     assert await noticing == []
     assert await shop.ledger.unsettled() == []
+
+
+async def test_a_dead_letter_that_is_put_back_while_its_chat_is_merged_is_answered(
+    shop: Shop,
+) -> None:
+    await shop.ledger.record(message("3A1", chat=ASHA_LID), state=InboxState.NEW)
+    dead = await shop.ledger.record(message("3A2", chat=ASHA_PN), state=InboxState.NEW)
+    while await shop.ledger.postpone(dead.key, error="ValueError") is not None:
+        pass
+    async with recording(shop, message("3A3", chat=ASHA_PN, lid=LID_DIGITS)):
+        requeuing = asyncio.create_task(
+            deadletters.requeue(shop.database, shop.tenant_id, "3A2", actor="test")
+        )
+        await until(lambda: waits_or_is_done(shop, requeuing))
+    _, chat_key = await requeuing
+    assert chat_key == BY_LID
+    (row,) = await shop.ledger.process(dead.key, say("Karibu"))
+    assert row.chat_key == BY_LID
+
+
+async def test_a_message_that_waits_in_no_chat_is_not_taken_for_settled(shop: Shop) -> None:
+    recorded = await shop.ledger.record(TEXT, state=InboxState.NEW)
+    await rows(shop, "UPDATE inbox SET chat_key = 'gone@lid' RETURNING true")
+    with pytest.raises(NotFoundError):
+        await shop.ledger.process(recorded.key, say("Karibu"))
+    assert [one.key for one in await shop.ledger.waiting(None, limit=9)] == [recorded.key]
 
 
 async def test_recording_while_chats_merge_loses_nothing(shop: Shop) -> None:
