@@ -1,6 +1,6 @@
 """The one notice for a chat whose messages come faster than they can be answered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from flowhq.bot.chats import Place
 from flowhq.model import ChatKey, InboundMessage, Recorded
@@ -30,3 +30,8 @@ class PleaseWait:
         if (place is Place.FULL or waiting > self._most) and chat not in self._told:
             self._told = {one for one in self._told if self._waiting(one)} | {chat}
             self._say(recorded, message)
+
+    def follow(self, chat: ChatKey, others: Iterable[ChatKey]) -> None:
+        """``others`` were merged into ``chat``: whoever was told under one of them is told."""
+        if not self._told.isdisjoint(others):
+            self._told.add(chat)

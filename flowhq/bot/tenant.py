@@ -236,6 +236,7 @@ class _Stages:
         log.info("chats merged", chat=chat, merged=len(others))
         self._lanes.follow(chat, others)
         self.outbound.follow(chat, others)
+        self._please_wait.follow(chat, others)
 
     def _answerer(self, traces: Traces) -> Answering:
         """What takes each message through its step, and hands on what is planned by that."""

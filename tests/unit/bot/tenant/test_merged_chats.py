@@ -116,8 +116,36 @@ async def test_a_step_after_the_merge_and_before_its_answer_waits_for_the_earlie
         await settle()
         begun.set()
         await settle()
-        assert bench.ledger.replies(f"in {LID} 2")[0].chat_key == CUSTOMER
+        assert bench.ledger.replies(f"in {LID} 2")[0].chat_key == ChatKey(CUSTOMER)
         assert texts(bench) == ["re: 0"]
         answered.set()
         await bench.clock.advance(3)
     assert texts(bench) == [f"re: {number}" for number in range(4)]
+
+
+async def test_whoever_was_asked_to_wait_is_not_asked_again_once_the_chats_are_one() -> None:
+    bench = Bench(chat_queue=2)
+    fail_once(bench, "3")
+    async with bench.running():
+        bench.receive("0")
+        await settle()
+        sending = bench.channel.before_send = asyncio.Event()
+        bench.receive("1")
+        await settle()
+        gate = bench.ledger.outages.hold("process")
+        for number in range(2, 6):
+            bench.receive(str(number), chat=LID)
+        await settle()
+        bench.channel.receive("6", lid="100000000000009")
+        await settle()
+        gate.set()
+        await settle()
+        bench.receive("7")
+        bench.receive("8")
+        await settle()
+        sending.set()
+        await bench.clock.advance(3)
+        await settle(2000)
+    assert texts(bench).count("please wait") == 1
+    replies = [text for text in texts(bench) if text != "please wait"]
+    assert replies == [f"re: {number}" for number in range(9)]
