@@ -277,9 +277,11 @@ class _Stages:
             kept = self._lanes.kept(rows[0].chat_key)
             if kept != self._lanes.kept(chat):  # merged already, and nobody was told yet
                 self._follow(kept, [chat])
-            if kept != rows[0].chat_key:  # planned just before the chats were merged
-                rows = [replace(row, chat_key=kept) for row in rows]
-        self.outbound.put(rows)
+        self.outbound.put(self._kept(rows))
+
+    def _kept(self, rows: Sequence[OutboundMessage]) -> Sequence[OutboundMessage]:
+        """Under the key that their chat has now: they may have been planned just before a merge."""
+        return [replace(row, chat_key=self._lanes.kept(row.chat_key)) for row in rows]
 
     def _ask_to_wait(self, recorded: Recorded, message: InboundMessage) -> None:
         self._group.create_task(self._notify(recorded, message), name="please wait")
@@ -299,7 +301,7 @@ class _Stages:
         except Exception as error:  # a courtesy: the tenant goes on without it
             log.error("notice not planned", message_id=message.message_id, exc_info=error)
             return
-        self.outbound.put_first(rows)
+        self.outbound.put_first(self._kept(rows))
 
     async def _restore(self) -> None:
         """Look after what an earlier run left: first what was planned, then what waits."""

@@ -149,3 +149,25 @@ async def test_whoever_was_asked_to_wait_is_not_asked_again_once_the_chats_are_o
     assert texts(bench).count("please wait") == 1
     replies = [text for text in texts(bench) if text != "please wait"]
     assert replies == [f"re: {number}" for number in range(9)]
+
+
+async def test_a_notice_that_is_lined_up_after_its_chat_was_merged_is_handed_over_once() -> None:
+    bench = Bench(chat_queue=2)
+    async with bench.running():
+        bench.receive("0")
+        await settle()
+        gate = bench.ledger.outages.hold("process")
+        planned = bench.ledger.outages.hold("answer of notify")
+        for number in range(1, 5):
+            bench.receive(str(number), chat=LID)
+        await settle()
+        sending = bench.channel.before_send = asyncio.Event()
+        bench.channel.receive("5", lid="100000000000009")
+        await settle()
+        planned.set()
+        await settle()
+        sending.set()
+        gate.set()
+        await settle(2000)
+    handed_over = [call.text for call in bench.channel.calls]
+    assert handed_over == ["re: 0", "please wait", *(f"re: {number}" for number in range(1, 6))]
