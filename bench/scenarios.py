@@ -8,6 +8,7 @@ scenario found something wrong.
 """
 
 import argparse
+import random
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from typing import Any
 import psutil
 
 from tests.acceptance.programs import until
+from tests.faults.browsers import BrowserArena
 from tests.faults.verdict import Ledger, entries, latencies
 from tests.faults.world import World, running, wait
 from tests.pg import run_apart
@@ -215,6 +217,49 @@ def long_absence(home: Path, *, messages: int = 300, taken_over: int = 10) -> Re
     return report
 
 
+def network_away(home: Path, *, seconds: float = 90.0, taken_over: int = 3) -> Report:
+    """WhatsApp cannot be reached while a real browser stays open; the owner answered some."""
+    report = Report(f"WhatsApp away for {seconds:g} s, the page stays")
+    arena = BrowserArena(home, random.Random(1), shops=1)
+    try:
+        arena.start()
+        (shop,) = arena.shops
+        customers = [f"2557190000{number:02}" for number in range(3 * taken_over)]
+        arena.simulator.control("drop", seconds=seconds)
+        shop.wait_for_reason("CONNECTION_LOST")
+        for customer in customers * 3:
+            shop.ask(customer, 1)
+        for customer in customers[:taken_over]:
+            shop.say(customer, "Nimekujibu.", from_me=True)
+        report.claim(not shop.sent(), "nothing is sent meanwhile")
+        shop.wait_for("CONNECTED", limit_s=2 * seconds)
+        began = time.monotonic()
+        due = len(customers) - taken_over
+        shop.wait_for_replies(due)
+        answered_s = time.monotonic() - began
+        for customer in customers[taken_over:]:
+            shop.ask(customer, 2)
+        shop.wait_for_replies(2 * due)
+        wait(10.0)
+        replies = shop.replies()
+    finally:
+        arena.end()
+    theirs = sum(len(replies.get(customer, ())) for customer in customers[:taken_over])
+    report.figures |= {
+        "waiting": 3 * len(customers),
+        "chats": len(customers),
+        "replies in chats of the owner": theirs,
+        "replies in the others": sum(map(len, replies.values())) - theirs,
+        "answered within s": round(answered_s, 1),
+    }
+    for customer in customers[:taken_over]:
+        report.claim(customer not in replies, "none where a person answered")
+    for customer in customers[taken_over:]:
+        found = [shop.answers(text) for text in replies[customer]]
+        report.claim(found == [[1], [2]], "one reply for the backlog, then one to what is new")
+    return report
+
+
 # Restarts as an operator has them, only sooner; the other scenarios never park anybody.
 ORDINARY_POLICY = {
     "FLOWHQ_SUPERVISOR__RESTARTS_MAX": "10",
@@ -228,6 +273,8 @@ SCENARIOS: dict[str, Callable[[Path, float], Report]] = {
     "slow-queries": lambda home, scale: slow_queries(home, seconds=60 * scale),
     "ill-neighbours": lambda home, scale: ill_neighbours(home, seconds=120 * scale),
     "long-absence": lambda home, _: long_absence(home),
+    # Shorter than a minute it is no long absence.
+    "network-away": lambda home, _: network_away(home),
 }
 
 

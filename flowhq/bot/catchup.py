@@ -19,6 +19,9 @@ log = structlog.get_logger(__name__)
 
 # Read again what lies around the mark: timestamps have whole seconds and may come out of order.
 OVERLAP = timedelta(minutes=10)
+# What the platform kept for a page comes a little after its connection is back.
+ARRIVAL_PAUSE_S = 2.0
+ARRIVAL_LOOKS = 10
 # Messages asked for of one chat: few chats missed more than the first step holds, and reading
 # costs the page by the message. The last step is the most that a page gives back of a chat; of a
 # longer backlog only the newest are recorded.
@@ -50,8 +53,27 @@ class CatchUp:
         self._clock = clock
         self._max_age = timedelta(seconds=max_age_s)
 
-    async def run(self, *, paired_at: datetime, paused: bool) -> int:
-        """Record what is new; returns how many messages were read.
+    async def await_arrivals(self) -> None:
+        """Returns when no chat of the page gets anything more, or after a while all the same."""
+        before: dict[Jid, datetime | None] | None = None
+        for _ in range(ARRIVAL_LOOKS):
+            now = {head.chat: head.last_at for head in await self._channel.chats()}
+            if now == before:
+                return
+            before = now
+            await self._clock.sleep(ARRIVAL_PAUSE_S)
+
+    async def run(
+        self,
+        *,
+        paired_at: datetime,
+        paused: bool,
+        unsure_since: datetime | None = None,
+        line_up: bool = True,
+    ) -> int:
+        """Record what is new; returns how many messages were read. ``unsure_since``: older than
+        the mark, if something may be missing from then on. ``line_up`` False: what is due only
+        waits in the inbox.
 
         Chats are left alone in which nothing was written since all of them were caught up with. A
         chat's own cursor does not tell: with two addresses it may stand behind one of them.
@@ -59,20 +81,22 @@ class CatchUp:
         # WhatsApp's times have whole seconds: one of the pairing's own second came after it.
         paired_at = paired_at.replace(microsecond=0)
         mark = await until_stored(self._clock, self._ledger.caught_up_to)
+        if mark is not None and unsure_since is not None:
+            mark = min(mark, unsure_since)
         since = paired_at if mark is None else max(mark - OVERLAP, paired_at)
         heads = [head for head in await self._channel.chats() if head.last_at is not None]
         heads = [head for head in heads if CHAT.fullmatch(head.chat)]
         due = [head.chat for head in reversed(heads) if head.last_at and head.last_at >= since]
         read = 0
         for chat in due:
-            read += await self._read(chat, since, paused=paused)
+            read += await self._read(chat, since, paused=paused, line_up=line_up)
         log.info("caught up", chats=len(heads), chats_read=len(due), messages=read)
         return read
 
-    async def _read(self, chat: Jid, since: datetime, *, paused: bool) -> int:
+    async def _read(self, chat: Jid, since: datetime, *, paused: bool, line_up: bool) -> int:
         messages = await self._history(chat, since)
         for message, state, reason in await self._sorted_out(messages, paused=paused):
-            await self._inbound.store(message, state, reason)
+            await self._inbound.store(message, state, reason, line_up=line_up)
         return len(messages)
 
     async def _history(self, chat: Jid, since: datetime) -> Sequence[InboundMessage]:

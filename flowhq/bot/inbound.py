@@ -122,7 +122,9 @@ class Inbound:
     def _nothing_known(self) -> TTLCache[InboxKey, int]:
         return TTLCache(self._entries, self._ttl_s, timer=self._clock.monotonic)
 
-    async def store(self, message: InboundMessage, state: InboxState, reason: str) -> bool:
+    async def store(
+        self, message: InboundMessage, state: InboxState, reason: str, *, line_up: bool = True
+    ) -> bool:
         """Record in this state and, if it is NEW, line it up. Whether the ledger has it now."""
         key = InboxKey(message.from_me, message.message_id)
         # A reaction is no message: who reacts does not take over.
@@ -146,7 +148,7 @@ class Inbound:
         self._traces.count(Stage.RECEIVED, reason or "admitted")
         if recorded.by_person:
             log.info("a person wrote", chat=recorded.chat_key, taken_back=recorded.cancelled)
-        if recorded.state is InboxState.NEW:
+        if recorded.state is InboxState.NEW and line_up:
             place = self._line_up(recorded.chat_key, key)
             self._lined_up(recorded, message, place)
         return True

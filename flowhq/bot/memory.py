@@ -15,8 +15,8 @@ STUCK_MAX = 1_000
 class Memory:
     """One tenant's. Filled by the stages, each its own part."""
 
-    restored: bool = False
-    """What waited at the process's start was looked after."""
+    counted: bool = False
+    """What the process before may have died of was counted against it."""
     replaced_at: deque[float] = field(default_factory=deque)
     """When another window took over, monotonic seconds."""
     stuck: LRUCache[MessageId, None] = field(default_factory=lambda: LRUCache(STUCK_MAX))

@@ -1,17 +1,19 @@
 """The reader of one channel: each event becomes a state, a record or a signal, in order.
 
-Live messages are held back until the page is ready and what came before is in the ledger. While
-something waits for the store the pump does not read on: the channel's bounded buffer fills, and
-what it has to drop is read from the page's own store afterwards.
+Live messages are held back until the page is ready and what came before is in the ledger. Nothing
+is sent before that either: a person may have answered meanwhile. While something waits for the
+store the pump does not read on: the channel's bounded buffer fills, and what it has to drop is read
+from the page's own store afterwards.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import assert_never
 
 import structlog
 
-from flowhq.bot.catchup import CatchUp
+from flowhq.bot.catchup import OVERLAP, CatchUp
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.bot.memory import Memory
@@ -40,6 +42,10 @@ log = structlog.get_logger(__name__)
 # Live messages held back at most; beyond it they are read from the page's store like the others, so
 # that hundreds of tenants hold no more than `memory_events_total` of them.
 HELD_MAX = 50
+# A page that was offline for longer than this has a backlog when it is back.
+LONG_ABSENCE_S = 60.0
+# After a reading that took longer, what came meanwhile may be older than the overlap of the next.
+LONG_READING_S = OVERLAP.total_seconds() / 2
 # Spec: replaced by another client three times is for a person; the window is that of the restarts.
 REPLACED_MAX = 3
 REPLACED_WINDOW_S = 1800.0
@@ -47,7 +53,8 @@ REPLACED_WINDOW_S = 1800.0
 
 class Pump:
     """Reads until cancelled; raises what the channel raises. ``restore`` runs once, at the first
-    Ready, before anything new is recorded. ``paired`` is told the own number and LID."""
+    Ready, when what came before is recorded: it lines up all that waits. ``paired`` is told the own
+    number and LID."""
 
     def __init__(
         self,
@@ -80,6 +87,12 @@ class Pump:
         """The page document whose past is recorded; its live events need no holding back."""
         self._held: list[MessageSeen] = []
         self._paired_at = clock.now()
+        self._offline_since: tuple[datetime, float] | None = None
+        """By the wall's clock and by the one that nobody sets."""
+        self._unsure_since: datetime | None = None
+        """What came from then on may stand neither in the ledger nor among the events to come."""
+        self._read_at = 0.0
+        """When the last reading of the past ended, in monotonic seconds."""
 
     async def run(self) -> None:
         async for event in self._channel.events():
@@ -102,7 +115,7 @@ class Pump:
             case Ready():
                 await self._ready(event)
             case ConnectionLost(detail):
-                self._online.clear()
+                self._go_offline()
                 await self._lifecycle.apply(Event.LOST, detail=detail)
             case LoggedOut(reason):
                 await self._logged_out(reason)
@@ -116,12 +129,18 @@ class Pump:
     @property
     def caught_up(self) -> bool:
         """All that this page told of before is recorded, apart from what it tells right now."""
+        return self._is_live and self._unsure_since is None
+
+    @property
+    def _is_live(self) -> bool:
         return self._document is not None and self._online.is_set()
 
     async def _message(self, event: MessageSeen) -> None:
         """Held back until the past of its page document is recorded: a page that is not online
         may be another document by the time it is, with something missed in between."""
-        if self.caught_up:
+        if event.seen_at_monotonic >= self._read_at:
+            self._unsure_since = None  # all that waited since the reading began came before it
+        if self._is_live:
             await self._inbound.admit(event.message, seen_at=event.seen_at_monotonic)
         elif len(self._held) < HELD_MAX:
             self._held.append(event)
@@ -144,15 +163,20 @@ class Pump:
             self._clock, lambda: self._ledger.save_identity(phone=event.phone, lid=event.lid)
         )
         self._paired(event.phone, event.lid)
-        self._online.set()
         self._lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
         await self._lifecycle.apply(Event.READY)
+        if self._was_away_for_long():
+            self._document = None
+            await self._catchup.await_arrivals()
+        if self._document != event.document:
+            await self._read_past(event.document)
+            sure = self._unsure_since is None
+            await until_stored(self._clock, lambda: self._ledger.touch(caught_up=sure))
         if not self._restored:
             await self._restore()
             self._restored = True
-        if self._document != event.document:
-            await self._read_past(event.document)
-            await until_stored(self._clock, lambda: self._ledger.touch(caught_up=True))
+        self._offline_since = None
+        self._online.set()
         held, self._held = self._held, []
         for message in held:
             await self._message(message)
@@ -160,7 +184,7 @@ class Pump:
     async def _replaced(self) -> None:
         """Another window took over. It is never taken back by itself; who is replaced again and
         again gives way until a person decides."""
-        self._online.clear()
+        self._go_offline()
         await self._lifecycle.apply(Event.CONFLICT)
         times, now_s = self._memory.replaced_at, self._clock.monotonic()
         times.append(now_s)
@@ -192,8 +216,30 @@ class Pump:
 
     async def _read_past(self, document: int) -> None:
         """Until all of it is recorded nothing counts as caught up with: a heartbeat in between
-        would move the mark past what a crash then leaves unread for ever."""
+        would move the mark past what a crash then leaves unread for ever. The same holds after a
+        long reading, until what came meanwhile is recorded as well."""
         self._document = None
-        paused = self._lifecycle.snapshot.paused
-        await self._catchup.run(paired_at=self._paired_at, paused=paused)
+        began, began_s = self._clock.now(), self._clock.monotonic()
+        await self._catchup.run(
+            paired_at=self._paired_at,
+            paused=self._lifecycle.snapshot.paused,
+            unsure_since=self._unsure_since,
+            line_up=self._restored,
+        )
+        self._read_at = self._clock.monotonic()
+        took_long = self._read_at - began_s > LONG_READING_S
+        self._unsure_since = began if took_long else None
         self._document = document
+
+    def _go_offline(self) -> None:
+        self._online.clear()
+        if self._offline_since is None:
+            self._offline_since = (self._clock.now(), self._clock.monotonic())
+
+    def _was_away_for_long(self) -> bool:
+        """By the clock that says more: the monotonic one stands still while a machine sleeps."""
+        if self._offline_since is None:
+            return False
+        since, since_s = self._offline_since
+        by_the_wall_s = (self._clock.now() - since).total_seconds()
+        return max(self._clock.monotonic() - since_s, by_the_wall_s) > LONG_ABSENCE_S

@@ -164,7 +164,7 @@ class _Stages:
         self._inbound = self._receiver(traces)
         pump = self._pump(online)
         heartbeat = self._heartbeat(pump)
-        group.create_task(pump.run(), name="pump")
+        group.create_task(self._receive(pump), name="pump")
         group.create_task(heartbeat.run(), name="heartbeat")
         group.create_task(self._courtesy.run(), name="courtesy")
         group.create_task(self._look_again(), name="look again")
@@ -303,13 +303,19 @@ class _Stages:
             return
         self.outbound.put_first(self._kept(rows))
 
-    async def _restore(self) -> None:
-        """Look after what an earlier run left: first what was planned, then what waits."""
-        clock, ledger, memory = self._parts.clock, self._parts.ledger, self._parts.memory
-        if not memory.restored:
-            for key in await until_stored(clock, ledger.count_interrupted):
+    async def _receive(self, pump: Pump) -> None:
+        """First what the process before may have died of is counted, then the events are read."""
+        memory = self._parts.memory
+        if not memory.counted:
+            count = self._parts.ledger.count_interrupted
+            for key in await until_stored(self._parts.clock, count):
                 log.error("message given up: the daemon ended during each attempt", key=str(key))
-            memory.restored = True
+            memory.counted = True
+        await pump.run()
+
+    async def _restore(self) -> None:
+        """Look after what is left: first what was planned, then what waits."""
+        ledger = self._parts.ledger
         planned = await self._all(lambda limit: ledger.unsettled(limit=limit))
         waiting = await self._all(lambda limit: ledger.waiting(None, limit=limit))
         self.outbound.put(planned)

@@ -7,7 +7,8 @@ from flowhq.model import ConversationView, Decision, InboundMessage, Outcome, Re
 
 
 class FakeResponder:
-    """Answers "re: <text>" in ``parts`` messages; ``before`` runs first and may raise."""
+    """Answers "re: <text>" in ``parts`` messages, and nothing while a person has the chat;
+    ``before`` runs first and may raise."""
 
     def __init__(self) -> None:
         self.parts = 1
@@ -19,6 +20,8 @@ class FakeResponder:
     ) -> Decision:
         self.seen.append(message.message_id)
         self.before(message)
+        if view.paused_until is not None and now < view.paused_until:
+            return Decision(Outcome.SKIPPED, "person")
         turns = int(view.bot_state.get("turns", 0)) + 1
         replies = tuple(
             Reply(f"re: {message.text}" + (f" {part}" if part else ""), "echo")

@@ -68,13 +68,17 @@ class Customers:
 
 
 class BrowserArena:
-    """Two tenants in real browsers. ``start`` before all else, ``end`` whatever happened."""
+    """Two tenants in real browsers, or fewer. ``start`` before all else, ``end`` whatever
+    happened."""
 
-    def __init__(self, home: Path, dice: random.Random, *, rate: float = 8.0) -> None:
+    def __init__(
+        self, home: Path, dice: random.Random, *, rate: float = 8.0, shops: int = len(WORDS)
+    ) -> None:
         self._home = home / "daemon"
         self._phones = home / "phones"
         self._dice = dice
         self._rate = rate
+        self._words = dict(list(WORDS.items())[:shops])
         self.simulator = Simulator(self._phones)
         self.daemon: Daemon | None = None
         self.shops: list[Shop] = []
@@ -88,7 +92,7 @@ class BrowserArena:
         more = {"FLOWHQ_LOGGING__LEVEL": "info", "FLOWHQ_SUPERVISOR__HEALTHY_RESET_S": "1"}
         self.daemon = Daemon(self._home, self.simulator.url, FLOWHQ_TEST_MODE="1", **more)
         self.daemon.start()
-        pairs = WORDS.items()
+        pairs = self._words.items()
         self.shops = [Shop(self.daemon, self.simulator, *pair).open() for pair in pairs]
         self.customers = Customers(self.shops, self._dice, self._rate)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from flowhq.bot import pump as pump_module
-from flowhq.bot.catchup import CatchUp
+from flowhq.bot.catchup import ARRIVAL_LOOKS, ARRIVAL_PAUSE_S, CatchUp
 from flowhq.bot.chats import Place
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.lifecycle import Event, Lifecycle, State
@@ -94,7 +94,9 @@ class Bench:
 
     async def _restore(self) -> None:
         self.steps.append("restore")
-        assert self.online.is_set()
+        assert not self.online.is_set(), "nothing is sent before it is known what came before"
+        for waiting in await self.ledger.waiting(None, limit=100):
+            self._line_up(waiting.chat_key, waiting.key)
 
     async def start(self) -> None:
         await self.channel.open()
@@ -274,7 +276,7 @@ async def test_a_page_that_is_gone_is_told_after_what_it_said_before(bench: Benc
 # -- holding back ----
 
 
-async def test_live_messages_wait_until_what_was_planned_and_missed_is_looked_after(
+async def test_live_messages_wait_until_what_was_missed_and_planned_is_looked_after(
     bench: Bench,
 ) -> None:
     bench.receive("missed", live=False)
@@ -298,9 +300,11 @@ async def test_while_the_past_is_read_later_messages_wait_their_turn(bench: Benc
     await settle()
     bench.receive("live")
     await settle()
-    assert bench.steps == ["restore"]
+    assert bench.steps == []
+    assert not bench.online.is_set()
     gate.set()
     await settle()
+    assert bench.steps == ["restore", "live"]
     assert [key.message_id for key in bench.ledger.inbox] == ["missed", "live"]
 
 
@@ -336,6 +340,59 @@ async def test_what_came_during_a_short_absence_of_the_network_is_all_answered(
         bench.receive(f"live {number}")
     await bench.ready()
     assert bench.steps == ["restore", "live 0", "live 1", "live 2"]
+
+
+@pytest.mark.parametrize("told", ["before it is ready", "afterwards"])
+async def test_after_a_long_absence_of_the_network_a_chat_gets_one_answer_at_most(
+    bench: Bench, told: str
+) -> None:
+    """The platform hands over what it kept a little before or after the page is ready again."""
+    mended = Jid("255700000002@c.us")
+    await bench.ready()
+    bench.channel.emit(ConnectionLost("no network"))
+    await settle()
+    await bench.clock.advance(3600)
+
+    def hand_over() -> None:
+        for number in range(3):
+            bench.receive(f"live {number}")
+        bench.channel.receive("Mnafungua lini?", chat=mended, message_id="asked")
+        bench.channel.receive("Kesho saa 2", chat=mended, message_id="told", from_me=True)
+
+    if told == "before it is ready":
+        hand_over()
+        await bench.ready()
+    else:
+        await bench.ready()
+        await bench.clock.advance(1.0)
+        hand_over()
+    assert not bench.online.is_set()
+    await bench.clock.advance(10.0)
+    assert bench.online.is_set()
+    assert bench.steps == ["restore", "live 2"]
+    assert bench.ledger.reasons() == {
+        "live 0": "backlog",
+        "live 1": "backlog",
+        "live 2": "",
+        "asked": "answered",
+        "told": "own",
+    }
+    bench.receive("live 3")
+    await settle()
+    assert bench.steps[-1] == "live 3"
+
+
+async def test_a_page_that_gets_more_and_more_is_read_all_the_same(bench: Bench) -> None:
+    await bench.ready()
+    bench.channel.emit(ConnectionLost("no network"))
+    await settle()
+    await bench.clock.advance(3600)
+    await bench.ready()
+    for number in range(2 * ARRIVAL_LOOKS):
+        bench.receive(f"live {number}")
+        await bench.clock.advance(ARRIVAL_PAUSE_S)
+    assert bench.online.is_set()
+    assert bench.ledger.reasons()["live 0"] == "backlog"
 
 
 async def test_too_many_to_hold_are_read_from_the_page_instead(
@@ -404,6 +461,50 @@ async def test_a_catch_up_that_breaks_off_moves_the_mark_past_nothing(
     assert again.pump.caught_up
     again.task.cancel()
     await asyncio.wait({again.task})
+
+
+async def test_what_is_dropped_during_a_long_reading_is_read_wherever_the_mark_stands(
+    bench: Bench,
+) -> None:
+    """The store is away for 20 minutes in the middle of the reading: what was dropped early in it
+    is older than the overlap when the next reading begins."""
+    early, late = Jid("255700000002@c.us"), Jid("255700000003@c.us")
+    began = bench.clock.now()
+    bench.channel.receive("e", chat=early, message_id="e0", at=began, live=False)
+    bench.channel.receive("l", chat=late, message_id="l0", at=began, live=False)
+    reading = Reading(bench.channel, late)
+    bench.channel.ready()
+    await until(lambda: reading.begun)
+    await bench.clock.advance(1200)
+    at = began + timedelta(minutes=3)
+    bench.channel.receive("e", chat=early, message_id="dropped", at=at, live=False)
+    bench.channel.receive("l", chat=late, message_id="l1", at=bench.clock.now(), live=False)
+    reading.go_on.set()
+    await until(lambda: bench.online.is_set())
+    assert not bench.pump.caught_up, "the mark stays until what came meanwhile is recorded"
+    assert await bench.ledger.caught_up_to() is None
+    bench.channel.emit(EventsDropped(1))
+    await settle()
+    assert {key.message_id for key in bench.ledger.inbox} == {"e0", "l0", "l1", "dropped"}
+    assert bench.pump.caught_up
+
+
+async def test_after_a_long_reading_the_first_message_that_is_new_ends_the_doubt(
+    bench: Bench,
+) -> None:
+    reading = Reading(bench.channel, CUSTOMER)
+    bench.receive("missed", live=False)
+    bench.channel.ready()
+    await until(lambda: reading.begun)
+    bench.receive("meanwhile")
+    await bench.clock.advance(1200)
+    reading.go_on.set()
+    await until(lambda: bench.online.is_set())
+    await settle()
+    assert not bench.pump.caught_up
+    bench.channel.receive("habari", message_id="live", seen_at_monotonic=bench.clock.monotonic())
+    await settle()
+    assert bench.pump.caught_up
 
 
 async def test_dropped_events_before_ready_are_read_at_ready(bench: Bench) -> None:

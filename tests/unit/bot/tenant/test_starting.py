@@ -32,6 +32,24 @@ async def test_a_start_first_sends_what_was_planned_then_answers_what_waited_the
     assert bench.sent() == ["re: planned", "re: waiting", "re: missed", "re: live"]
 
 
+@pytest.mark.parametrize("left", ["planned", "waiting"])
+async def test_what_was_left_is_not_sent_where_a_person_answered_meanwhile(
+    bench: Bench, left: str
+) -> None:
+    other = Jid("255700000002@c.us")
+    async with bench.running():
+        bench.ledger.outages.hold("mark_sending" if left == "planned" else "process")
+        for chat in (CUSTOMER, other):
+            bench.receive("Mnafungua lini?", chat=chat)
+        await settle()
+    bench.ledger.outages = type(bench.ledger.outages)()
+    bench.channel.receive("Kesho saa mbili.", from_me=True, live=False)
+    async with bench.running():
+        await settle()
+    assert bench.sent() == []
+    assert bench.sent(other) == ["re: Mnafungua lini?"]
+
+
 @pytest.mark.parametrize("held_up", ["process", "mark_sending"], ids=["waiting", "planned"])
 async def test_more_than_one_read_holds_is_all_answered_in_order(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, held_up: str
