@@ -53,6 +53,11 @@ class TokenBucket:
         self._take()
         return wait_s
 
+    def give_back(self) -> None:
+        """A token that was taken and not used is there again."""
+        self._level = min(self._capacity, self.peek() + 1.0)
+        self._counted_at = self._monotonic()
+
     def resize(self, *, capacity: float, refill_per_s: float) -> None:
         """New limits from now on; what was used under the old ones stays used."""
         if capacity < 1 or refill_per_s <= 0:

@@ -50,6 +50,8 @@ class Answering:
     ) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._limits = guards.limits
+        self._turns = asyncio.Lock()
         self._traces = traces
         self._deciding = Deciding(
             clock, guards, responder=responder, paused=paused, max_age_s=max_age_s
@@ -57,16 +59,32 @@ class Answering:
         self._send = send
 
     async def handle(self, chat: ChatKey, key: InboxKey) -> None:
-        """Answer one message to its end: answered, skipped, or dead after its last attempt."""
+        """Answer one message to its end: answered, skipped, or dead after its last attempt. What
+        waited over an absence takes its turn first, and waits for it in the inbox."""
         self._traces.mark(key.message_id, "queue")
         step = Step()
-        while not await self._attempted(chat, key, step):
-            pass
+        try:
+            if not self._traces.is_live(key.message_id):
+                step.waited_s = await self._turn()
+            while not await self._attempted(chat, key, step):
+                pass
+        finally:
+            if step.spared:
+                self._limits.give_back()
 
     async def refill(self, chat: ChatKey, limit: int) -> Sequence[InboxKey]:
         """What waits in the inbox of a chat whose lane was full."""
         rows = await until_stored(self._clock, lambda: self._ledger.waiting(chat, limit=limit))
         return [row.key for row in rows]
+
+    async def _turn(self) -> float:
+        """Seconds until the tenant's limit had room, in the order of asking. Taken before the step:
+        one that had begun would count as an attempt if the process ended meanwhile."""
+        began = self._clock.monotonic()
+        async with self._turns:
+            while (wait_s := self._limits.take()) > 0:
+                await self._clock.sleep(wait_s)
+        return self._clock.monotonic() - began
 
     async def _attempted(self, chat: ChatKey, key: InboxKey, step: Step) -> bool:
         """True when nothing more is to be done for this message."""

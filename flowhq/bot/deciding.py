@@ -54,15 +54,28 @@ class Step:
     """One message's step over all its attempts: the verdict on its answer, and when it fell
     (seconds, monotonic)."""
 
+    waited_s: float | None = None
+    """How long it waited for its turn, with which it has a token of the tenant; None: it came in
+    live and takes none before it is decided."""
     limit: tuple[Limit, float] | None = None
     muted: bool = False
     outcome: str = ""
     """Of the last attempt, for the figures: answered, silent, or why skipped."""
 
+    @property
+    def took_turn(self) -> bool:
+        return self.waited_s is not None
+
+    @property
+    def spared(self) -> bool:
+        """It has a token of the tenant, and no reply used it."""
+        used = self.limit is not None and self.limit[0].admission is not Admission.REFUSED
+        return self.took_turn and not used
+
 
 class Deciding:
-    """The rules around the responder, in their order: pause, age, our own numbers, mute, loop,
-    limits."""
+    """The rules around the responder, in their order: pause, age, our own numbers, mute, answered
+    by a person, loop, limits."""
 
     def __init__(
         self,
@@ -92,6 +105,8 @@ class Deciding:
         decision = replace(decision, trail=trail)
         if view.muted_until is not None and now < view.muted_until:
             decision = _silent(decision, "loop")
+        elif decision.replies and step.took_turn and _was_answered(message, view):
+            decision = _silent(decision, "person")
         elif decision.replies and self._is_loop(message, view, decision):
             step.muted = True
             decision = replace(_silent(decision, "loop"), mute_s=self._guards.mute_s)
@@ -116,7 +131,8 @@ class Deciding:
     def _within_limits(self, step: Step, decision: Decision, view: ConversationView) -> Decision:
         """One token an answer, however many messages it takes and however often it is tried."""
         if step.limit is None:
-            step.limit = self._guards.limits.admit(view.chat_key), self._clock.monotonic()
+            since = self._clock.monotonic() - (step.waited_s or 0.0)
+            step.limit = self._guards.limits.admit(view.chat_key, waited_s=step.waited_s), since
         limit, since = step.limit
         trail = replace(
             decision.trail, limit=limit.admission, limit_scope=limit.scope, wait_s=limit.wait_s
@@ -141,6 +157,12 @@ def _outcome(decision: Decision) -> str:
     if decision.outcome is Outcome.SKIPPED:
         return decision.reason
     return "answered" if decision.replies else "silent"
+
+
+def _was_answered(message: InboundMessage, view: ConversationView) -> bool:
+    """A person wrote after it, and nobody asked for it again since."""
+    last = view.last_person_at
+    return not view.requeued and last is not None and last > message.at
 
 
 def _silent(decision: Decision, reason: str) -> Decision:

@@ -2,7 +2,8 @@
 
 Two limits, both of the original: the tenant's protects its number from looking like a spammer,
 the contact's protects the tenant from one chatty customer (or another bot). The tenant's delays a
-reply, the contact's refuses it. Nothing here waits: a verdict says how long the sender must.
+reply, the contact's refuses it. Nothing here waits: a verdict says how long the sender must. What
+came in live goes before what waited over an absence, which takes its turn (`ReplyLimits.take`).
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ CONTACT_REPLIES = 20
 """Replies to one contact in a burst and per ``CONTACT_PERIOD_S``: a whole order takes about 8."""
 CONTACT_PERIOD_S = 600.0
 MAX_WAIT_S = 600.0
-"""A reply later than this answers nobody any more, so it is refused instead of delayed."""
+"""A reply later than this to a live message answers nobody any more, so it is refused instead of
+delayed."""
 CONTACTS_MAX = 10_000
 """Contacts remembered per tenant (about 3 MB). Beyond it the longest unseen starts afresh."""
 RECOVERED_SHARE = 0.25
@@ -100,13 +102,20 @@ class ReplyLimits:
         self._tenant_in_episode = False
         self._contacts = self._new_contacts()
 
-    def admit(self, chat_key: ChatKey) -> Limit:
-        """The verdict on one reply to this chat; takes the tokens unless it is REFUSED."""
+    def admit(self, chat_key: ChatKey, *, waited_s: float | None = None) -> Limit:
+        """The verdict on one reply to this chat; takes the tokens unless it is REFUSED.
+
+        ``waited_s``: its token of the tenant was taken by ``take``, after so many seconds. Then
+        only the contact's limit can refuse it, and it is due at once.
+        """
         contact = self._contact(chat_key)
         if contact.bucket.wait_for() > 0:
             return self._refuse_contact(contact)
         if contact.in_episode and self._recovered(contact.bucket):
             contact.in_episode = False
+        if waited_s is not None:
+            contact.bucket.try_acquire()
+            return _after_its_turn(waited_s)
         wait_s = self._tenant.reserve(max_wait_s=self._settings.max_wait_s)
         if wait_s is not None:
             contact.bucket.try_acquire()
@@ -124,9 +133,14 @@ class ReplyLimits:
         return Limit(Admission.LATER, LimitScope.TENANT, wait_s, first_of_episode=first)
 
     def take(self) -> float:
-        """A message that answers nobody: 0.0 and the tenant's token is taken, or the seconds until
-        one may be there, and nothing is. It waits for replies, they do not wait for it."""
+        """For what live replies do not wait for: what answers nobody, or a message that waited over
+        an absence. 0.0 and the tenant's token is taken, or the seconds until one may be there, and
+        nothing is."""
         return 0.0 if self._tenant.try_acquire() else self._tenant.wait_for()
+
+    def give_back(self) -> None:
+        """What ``take`` gave was not used."""
+        self._tenant.give_back()
 
     def peek(self) -> LimitLevels:
         """Where the tenant stands; changes nothing."""
@@ -178,3 +192,10 @@ class ReplyLimits:
 
     def _new_contacts(self) -> TTLCache[ChatKey, _Contact]:
         return TTLCache(CONTACTS_MAX, self._settings.contact_period_s, timer=self._monotonic)
+
+
+def _after_its_turn(waited_s: float) -> Limit:
+    """No notice: the answer itself is due."""
+    if not waited_s:
+        return Limit(Admission.NOW)
+    return Limit(Admission.LATER, LimitScope.TENANT, waited_s)

@@ -45,11 +45,12 @@ class Bench:
         self.meter = FakeMeter()
         self.guards = guards(self.clock, budget=limits or ReplyBudget())
         self.limits = self.guards.limits
+        self.traces = Traces(self.clock, self.meter)
         self.answering = Answering(
             self.ledger,
             self.clock,
             self.guards,
-            Traces(self.clock, self.meter),
+            self.traces,
             responder=lambda: self.responder,
             paused=lambda: self.paused,
             max_age_s=MAX_AGE_S,
@@ -70,6 +71,7 @@ class Bench:
             source=Source.LIVE,
             sender=chat,
         )
+        self.traces.begin(message.message_id, self.clock.monotonic())
         recorded = await self.ledger.record(message, state=InboxState.NEW)
         return recorded.chat_key, recorded.key
 

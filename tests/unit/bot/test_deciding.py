@@ -118,6 +118,41 @@ def test_a_muted_chat_is_silent_but_a_wish_to_stop_counts() -> None:
     assert bench.decide(3, view=over).outcome is Outcome.DONE
 
 
+@pytest.mark.parametrize(
+    ("waited_s", "after_s", "requeued", "reason"),
+    [
+        (30.0, 1, False, "person"),
+        (0.0, 1, False, "person"),
+        (30.0, 0, False, "echo"),
+        (30.0, 1, True, "echo"),
+        (None, 1, False, "echo"),
+    ],
+    ids=["while it waited", "before", "not after it", "asked for again", "live"],
+)
+def test_what_took_its_turn_is_silent_if_a_person_wrote_after_it_but_a_wish_to_stop_counts(
+    waited_s: float | None, after_s: int, requeued: bool, reason: str
+) -> None:
+    bench = Bench()
+    wrote = message().at + timedelta(seconds=after_s)
+    view = replace(VIEW, last_person_at=wrote, requeued=requeued)
+    bench.step = Step(waited_s=waited_s)
+    assert bench.decide(view=view).reason == reason
+    assert bench.decide(view=view, text="stop").opted_out is True
+
+
+def test_a_turn_is_the_tenants_token_of_one_reply() -> None:
+    bench = Bench(budget=ReplyBudget(tenant_replies=1, contact_replies=1))
+    bench.step = Step(waited_s=60.0)
+    decision = bench.decide()
+    assert [(reply.text, reply.wait_s) for reply in decision.replies] == [("re", 0.0)]
+    trail = decision.trail
+    assert (trail.limit, trail.limit_scope, trail.wait_s) == ("later", "tenant", 60.0)
+    assert not bench.step.spared
+    bench.step = Step(waited_s=0.0)
+    assert bench.decide(2).reason == "contact_limit"
+    assert bench.step.spared
+
+
 def test_a_loop_mutes_instead_of_answering_and_says_so_once() -> None:
     bench = Bench(loop_replies=2, mute_s=60.0)
     decisions = [bench.decide(number, text="thank you for writing") for number in range(4)]

@@ -157,3 +157,31 @@ def test_new_limits_hold_from_the_next_reply(clock: HeldClock) -> None:
     assert limits.admit(ASHA).scope is LimitScope.CONTACT
     assert limits.admit(JUMA).admission is Admission.NOW
     assert limits.admit(ChatKey("neema")).admission is Admission.LATER
+
+
+# -- turns -----------------------------------------------------------------------------------------
+
+
+def test_a_turn_comes_after_the_replies_that_were_promised(clock: HeldClock) -> None:
+    limits = limits_of(clock)
+    for number in range(12):
+        limits.admit(ChatKey(f"chat {number}"))
+    assert limits.take() == pytest.approx(18)
+    clock.seconds += 18
+    assert limits.take() == 0.0
+    assert limits.admit(ASHA, waited_s=18.0) == Limit(Admission.LATER, LimitScope.TENANT, 18.0)
+    assert limits.take() == pytest.approx(6)
+
+
+def test_a_turn_is_refused_by_the_contacts_limit_alone(clock: HeldClock) -> None:
+    limits = limits_of(clock, contact_replies=1)
+    assert limits.admit(ASHA, waited_s=0.0) == Limit(Admission.NOW)
+    assert limits.admit(ASHA, waited_s=0.0).scope is LimitScope.CONTACT
+
+
+def test_a_turn_that_was_not_used_is_there_again(clock: HeldClock) -> None:
+    limits = limits_of(clock, tenant_replies=1)
+    assert limits.take() == 0.0
+    limits.give_back()
+    limits.give_back()
+    assert limits.peek().tenant_tokens == 1
