@@ -26,6 +26,9 @@ from flowhq.model import TenantId
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Own time is some ten milliseconds; a limit or a busy page makes it seconds.
 HAND_OVER_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+# Stages in which a message is given up: there from the start, at 0. A series that is born with the
+# first of them never rises for whoever asks by how much it has.
+GIVES_UP = ("answered", "sent")
 ACK_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -39,6 +42,8 @@ class Metrics:
         self._messages = self._counted(
             "flowhq_messages", "Messages, by what became of them at which stage", "stage", "outcome"
         )
+        for stage in GIVES_UP:
+            self._messages.labels(stage, "dead")
         self._spans = {
             "hand_over": self._timed(
                 "flowhq_hand_over_seconds",

@@ -25,7 +25,7 @@ from flowhq.bot.lifecycle import Lifecycle
 from flowhq.bot.memory import Memory
 from flowhq.bot.outbound import Outbound
 from flowhq.bot.pleasewait import PleaseWait
-from flowhq.bot.ports import Channel, Ledger, Meter
+from flowhq.bot.ports import Channel, Ledger, Meter, Stage
 from flowhq.bot.pump import Pump
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces, Unmetered
@@ -309,6 +309,7 @@ class _Stages:
         if not memory.counted:
             count = self._parts.ledger.count_interrupted
             for key in await until_stored(self._parts.clock, count):
+                self._traces.count(Stage.ANSWERED, "dead")
                 log.error("message given up: the daemon ended during each attempt", key=str(key))
             memory.counted = True
         await pump.run()

@@ -61,6 +61,15 @@ def test_the_document_and_the_reading_say_the_same() -> None:
     assert documented() == exported()
 
 
+def test_the_rules_ask_for_series_that_are_there() -> None:
+    rules = DOCUMENT.partition("## What to be woken for")[2].partition("\n```\n")[0]
+    asked = set(re.findall(r"\bflowhq_\w+", rules))
+    assert len(asked) > 5
+    assert asked <= set(exported())
+    [dead] = [line for line in rules.splitlines() if "FlowHQDead" in line]
+    assert 'flowhq_queue_messages{queue="dead"}' in dead, "it must outlive a restart"
+
+
 def test_a_tenant_is_known_by_its_id_alone() -> None:
     for name, (_, labels) in exported().items():
         assert not labels & {"name", "phone", "phone_number", "chat", "contact"}, name

@@ -25,6 +25,15 @@ def test_two_daemons_in_one_process_count_apart() -> None:
     assert REGISTRY.get_sample_value("flowhq_messages_total") is None
 
 
+def test_messages_given_up_are_counted_from_0_so_that_the_first_is_a_rise() -> None:
+    metrics = Metrics()
+    for stage in ("answered", "sent"):
+        dead = f'flowhq_messages_total{{outcome="dead",stage="{stage}"}}'
+        assert f"{dead} 0.0" in lines(metrics, Figures())
+        metrics.count(stage, "dead")
+        assert f"{dead} 1.0" in lines(metrics, Figures())
+
+
 def test_a_span_falls_into_its_bucket() -> None:
     metrics = Metrics()
     metrics.took("hand_over", 0.03)

@@ -17,6 +17,7 @@ from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import EPOCH, FakeClock, settle
 from tests.fakes.guards import NO_LIMITS, guards
 from tests.fakes.ledger import TENANT, FakeLedger, FakeStatusBook
+from tests.fakes.meter import FakeMeter
 from tests.fakes.responder import FakeResponder
 
 
@@ -56,6 +57,7 @@ class Bench:
         self.book = FakeStatusBook()
         self.responder = FakeResponder()
         self.memory = Memory()
+        self.meter = FakeMeter()
         self.lifecycle = Lifecycle(
             TENANT, self.book, desired=DesiredState.RUNNING, paired=True, paused=False
         )
@@ -76,6 +78,7 @@ class Bench:
                 limits=self.settings,
                 supervision=SupervisorSettings(),
                 memory=self.memory,
+                meter=self.meter,
             )
         )
 

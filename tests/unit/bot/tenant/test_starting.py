@@ -85,6 +85,7 @@ async def test_a_message_that_ends_every_process_is_dead_after_five_and_the_next
     async with bench.running():
         await settle()
     assert bench.ledger.states() == {poison: InboxState.DEAD, after: InboxState.DONE}
+    assert bench.meter.answered == {"dead": 1, "answered": 1}
 
 
 async def test_processes_that_die_before_its_turn_cost_a_message_nothing(bench: Bench) -> None:
