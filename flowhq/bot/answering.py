@@ -8,7 +8,7 @@ import structlog
 
 from flowhq.bot.deciding import Deciding, Guards, Responder, Step
 from flowhq.bot.ports import Decide, Ledger, Stage
-from flowhq.bot.retry import until_stored
+from flowhq.bot.retry import proved, until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
 from flowhq.errors import ChannelError, StoreTimeoutError, StoreUnavailableError
@@ -18,9 +18,6 @@ log = structlog.get_logger(__name__)
 
 # No wait between two attempts is longer (300 s); a clock that was set must not make it so.
 LONGEST_WAIT_S = 300.0
-# A store that is well writes a mark in milliseconds. Longer, and an absence that ends meanwhile is
-# taken for the message's fault.
-PROOF_S = 2.0
 
 
 class _NotDoneError(Exception):
@@ -113,11 +110,8 @@ class Answering:
         try:
             return await self._ledger.process(key, decide)
         except StoreTimeoutError as error:
-            try:
-                async with asyncio.timeout(PROOF_S):
-                    wait_s = await self._ledger.postpone(key, error=type(error).__name__)
-            except TimeoutError:
-                raise error from None
+            why = type(error).__name__
+            wait_s = await proved(lambda: self._ledger.postpone(key, error=why), error)
             raise _NotDoneError(error, wait_s) from error
 
     async def _postponed(self, key: InboxKey, error: Exception) -> bool:

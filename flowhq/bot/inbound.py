@@ -3,21 +3,31 @@
 Nothing is answered here: an admitted message waits in the inbox and in its chat's lane.
 """
 
+import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 from cachetools import TTLCache
 
 from flowhq.bot.chats import Place
 from flowhq.bot.ports import Ledger, Stage
-from flowhq.bot.retry import until_stored
+from flowhq.bot.retry import LONGEST_WAIT_S, proved, until_stored
 from flowhq.bot.trace import Traces
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings
-from flowhq.errors import InvalidInputError, StoreRefusedError
-from flowhq.model import ChatKey, InboundMessage, InboxKey, InboxState, MessageKind, Recorded
+from flowhq.errors import InvalidInputError, StoreRefusedError, StoreTimeoutError
+from flowhq.model import (
+    ChatKey,
+    InboundMessage,
+    InboxKey,
+    InboxState,
+    Jid,
+    MessageKind,
+    Recorded,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +44,15 @@ NOT_A_MESSAGE = frozenset(
 UNRECORDABLE = "unrecordable"
 # So many in a row of which nothing at all could be stored: something else is wrong.
 MISTAKES_MAX = 3
+# Recordings of one message that a store which is well did not end in time. Fewer, and a moment in
+# which it was slow costs what the message says; more, and those behind it wait for longer.
+TIMEOUTS_MAX = 5
+# So often all of that is tried: some six to twelve minutes, so that a table that somebody locked
+# meanwhile costs nothing.
+ROUNDS_MAX = 10
+# Contacts whose other address is left alone, and for how long: until it is worth another try.
+APART_MAX = 1000
+APART_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +64,16 @@ class Verdict:
 
 
 ANSWER = Verdict(InboxState.NEW)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to record a message, and how often it may not end in time."""
+
+    message: InboundMessage
+    state: InboxState
+    reason: str
+    tries: int = TIMEOUTS_MAX
 
 
 def judge(message: InboundMessage, *, paused: bool) -> Verdict:
@@ -93,6 +122,8 @@ class Inbound:
         """What each live one said: one that says something else is for the ledger to compare. Not
         what is read back from the page's history, which is told once."""
         self._mistakes = 0
+        self._apart: TTLCache[Jid, bool] = TTLCache(APART_MAX, APART_S, timer=clock.monotonic)
+        """Chats that could not be made one with their contact's other address in time."""
 
     async def admit(self, message: InboundMessage, *, seen_at: float) -> None:
         """Take a live message; waits while the store is away."""
@@ -130,13 +161,17 @@ class Inbound:
         # A reaction is no message: who reacts does not take over.
         pause_s = 0.0 if message.kind is MessageKind.REACTION else self._person_pause_s
         try:
-            recorded = await self._record(message, state, reason, pause_s)
+            recorded, reason = await self._record(message, state, reason, pause_s)
         except InvalidInputError as error:
             self._traces.count(Stage.RECEIVED, "refused")
             log.warning("message refused", field=error.field, why=error.message)
             return False
+        except StoreTimeoutError as error:
+            if self._lost(message, error):
+                raise
+            return False
         except Exception as error:
-            self._traces.count(Stage.RECEIVED, "unrecordable")
+            self._traces.count(Stage.RECEIVED, UNRECORDABLE)
             log.error("message not recorded", message_id=message.message_id, exc_info=error)
             await self._set_aside(message, pause_s)
             return False
@@ -155,41 +190,70 @@ class Inbound:
 
     async def _record(
         self, message: InboundMessage, state: InboxState, reason: str, pause_s: float
-    ) -> Recorded:
-        recorded = await until_stored(
-            self._clock,
-            lambda: self._ledger.record(
-                message, state=state, reason=reason, person_pause_s=pause_s
-            ),
-        )
-        if recorded.merged:
-            self._merged(recorded.chat_key, recorded.merged)
-        return recorded
+    ) -> tuple[Recorded, str]:
+        """As it is; what the store, being well, never gets done with as it is, with less of it.
+        With the reason that it has now. StoreTimeoutError when not even that it came is stored."""
+        for _ in range(ROUNDS_MAX):
+            for way in self._ways(message, state, reason):
+                recorded = await self._tried(way, pause_s)
+                if recorded is not None:
+                    if way.reason == reason and way.message != message:
+                        self._apart.setdefault(message.chat, True)
+                    if recorded.merged:
+                        self._merged(recorded.chat_key, recorded.merged)
+                    return recorded, way.reason
+                log.error("message not recorded in time", message_id=message.message_id)
+        raise StoreTimeoutError("The database records other things, and this message never.")
+
+    def _ways(self, message: InboundMessage, state: InboxState, reason: str) -> Iterator[_Way]:
+        alone, apart = _alone(message), message.chat in self._apart
+        if not apart:
+            yield _Way(message, state, reason)
+        if apart or alone != message:
+            yield _Way(alone, state, reason)
+        if reason != UNRECORDABLE:
+            yield _Way(_bare(alone), InboxState.SKIPPED, UNRECORDABLE, tries=1)
+
+    async def _tried(self, way: _Way, pause_s: float) -> Recorded | None:
+        """None: so often not ended in time, while the store was well. Waits while it is away."""
+        for _ in range(way.tries):
+            recorded = await until_stored(self._clock, partial(self._in_time, way, pause_s))
+            if recorded is not None:
+                return recorded
+            await self._clock.sleep(random.uniform(0.0, LONGEST_WAIT_S))  # noqa: S311 - jitter
+        return None
+
+    async def _in_time(self, way: _Way, pause_s: float) -> Recorded | None:
+        """None: not ended in time, and the store is well."""
+        try:
+            return await self._ledger.record(
+                way.message, state=way.state, reason=way.reason, person_pause_s=pause_s
+            )
+        except StoreTimeoutError as late:
+            # What the page tells shows as well as a probe that it is alive.
+            await proved(self._ledger.touch, late)
+            return None
 
     async def _set_aside(self, message: InboundMessage, pause_s: float) -> None:
         """One message that cannot be stored costs none of the others: that it came is stored
         without what it says. Where not even that can be, it is not the message that is wrong:
         raises then, at once if the database refuses, after a few if it is something else."""
-        bare = replace(
-            message,
-            kind=MessageKind.UNSUPPORTED,
-            text="",
-            content={},
-            push_name="",
-            raw_type="",
-        )
         try:
-            await self._record(bare, InboxState.SKIPPED, UNRECORDABLE, pause_s)
+            await self._record(_bare(message), InboxState.SKIPPED, UNRECORDABLE, pause_s)
         except InvalidInputError as error:
             log.warning("message refused", field=error.field, why=error.message)
         except StoreRefusedError:
             raise
         except Exception as error:
-            self._mistakes += 1
-            self._traces.count(Stage.RECEIVED, "lost")
-            log.error("message lost", message_id=message.message_id, exc_info=error)
-            if self._mistakes >= MISTAKES_MAX:
+            if self._lost(message, error):
                 raise
+
+    def _lost(self, message: InboundMessage, error: Exception) -> bool:
+        """Counted and told. Whether that is one too many in a row."""
+        self._mistakes += 1
+        self._traces.count(Stage.RECEIVED, "lost")
+        log.error("message lost", message_id=message.message_id, exc_info=error)
+        return self._mistakes >= MISTAKES_MAX
 
     def _repeated(self, recorded: Recorded) -> None:
         self._traces.count(Stage.RECEIVED, "duplicate")
@@ -199,6 +263,26 @@ class Inbound:
                 "known message with another content: the first one stays",
                 message_id=recorded.key.message_id,
             )
+
+
+def _bare(message: InboundMessage) -> InboundMessage:
+    """That it came, without what it says."""
+    return replace(
+        message,
+        kind=MessageKind.UNSUPPORTED,
+        text="",
+        content={},
+        push_name="",
+        raw_type="",
+    )
+
+
+def _alone(message: InboundMessage) -> InboundMessage:
+    """Without the contact's other address, by which two chats may turn out to be one: to make them
+    one may be more than ends in time."""
+    if message.chat.endswith("@lid"):
+        return replace(message, phone="")
+    return replace(message, lid="")
 
 
 def _said(message: InboundMessage) -> int:

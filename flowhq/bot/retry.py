@@ -4,6 +4,7 @@ For ever, because what waits here is durable neither in memory nor by a guess: t
 bounded themselves (a pump that stops reading, a lane of 50), and stopping cancels them.
 """
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -12,7 +13,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from flowhq.clock import Clock
-from flowhq.errors import StoreUnavailableError
+from flowhq.errors import StoreTimeoutError, StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -20,6 +21,9 @@ T = TypeVar("T")
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 WAIT = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+# A store that is well writes a mark in milliseconds. Longer, and an absence that ends meanwhile is
+# taken for the fault of what did not end in time.
+PROOF_S = 2.0
 STORE_IS_AWAY = retry_if_exception_type(StoreUnavailableError)
 
 
@@ -45,3 +49,13 @@ async def _ask_again(clock: Clock, call: Callable[[], Awaitable[T]]) -> T:
         # A policy and its steps hold each other: thousands of them, left by an outage to the rare
         # full garbage collection, would leave holes all over the heap.
         policy.iter_state.reset()
+
+
+async def proved(proof: Callable[[], Awaitable[T]], late: StoreTimeoutError) -> T:
+    """What ``proof`` gives, if the store writes it at once: then the store is well, and what was
+    ``late`` is at fault itself. Else ``late``, or what the proof raises: the store is away."""
+    try:
+        async with asyncio.timeout(PROOF_S):
+            return await proof()
+    except TimeoutError:
+        raise late from None

@@ -7,8 +7,9 @@ from itertools import count
 import pytest
 from tenacity import AsyncRetrying
 
-from flowhq.bot.retry import LONGEST_WAIT_S, until_stored
-from flowhq.errors import InvalidInputError, StoreUnavailableError
+from flowhq.bot import retry
+from flowhq.bot.retry import LONGEST_WAIT_S, proved, until_stored
+from flowhq.errors import InvalidInputError, StoreTimeoutError, StoreUnavailableError
 from tests.fakes.clock import FakeClock, settle
 
 
@@ -97,3 +98,17 @@ async def test_waiting_leaves_nothing_to_the_garbage_collector() -> None:
     finally:
         gc.enable()
     assert kept == []
+
+
+async def test_a_store_that_writes_the_proof_at_once_is_well() -> None:
+    assert await proved(Store(away=0).ask, StoreTimeoutError("late")) == 1
+
+
+async def test_a_store_without_a_proof_in_time_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "PROOF_S", 0.01)
+    late = StoreTimeoutError("late")
+    with pytest.raises(StoreTimeoutError) as raised:
+        await proved(asyncio.Event().wait, late)
+    assert raised.value is late
+    with pytest.raises(StoreUnavailableError, match="away"):
+        await proved(Store(away=1).ask, late)
