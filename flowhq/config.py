@@ -223,7 +223,7 @@ class SupervisorSettings(Section):
     probe_s: float = Field(15, ge=1, le=600)
     probe_timeout_s: float = Field(10, gt=0, le=60)
     probe_misses: int = Field(3, ge=1, le=20)
-    backoff_min_s: float = Field(5, gt=0, le=600)
+    backoff_min_s: float = Field(2, gt=0, le=600)
     backoff_max_s: float = Field(300, gt=0, le=3600)
     stagger_s: float = Field(2, ge=0, le=60)
     stop_grace_s: float = Field(20, ge=1, le=300)

@@ -42,17 +42,17 @@ def rung_of(decision: Again | Park) -> Rung:
 def test_the_ceiling_doubles_from_the_least_to_the_most() -> None:
     under_test = policy()
     waits = [
-        wait_of(under_test.failed(AWAY, now_s=n, healthy_s=0, counted=False)) for n in range(9)
+        wait_of(under_test.failed(AWAY, now_s=n, healthy_s=0, counted=False)) for n in range(10)
     ]
-    assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
+    assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
 
 
 def test_ten_healthy_minutes_start_the_backoff_afresh() -> None:
     under_test = policy()
     for n in range(5):
         under_test.failed(ERROR, now_s=n, healthy_s=0)
-    assert wait_of(under_test.failed(ERROR, now_s=700, healthy_s=599)) > 5
-    assert wait_of(under_test.failed(ERROR, now_s=1400, healthy_s=600)) == 5
+    assert wait_of(under_test.failed(ERROR, now_s=700, healthy_s=599)) > 2
+    assert wait_of(under_test.failed(ERROR, now_s=1400, healthy_s=600)) == 2
 
 
 @pytest.mark.parametrize("failures", [1025, 5000])
@@ -127,7 +127,7 @@ def test_a_person_who_restarts_it_gets_the_whole_allowance_again() -> None:
     for n in range(11):
         under_test.failed(ERROR, now_s=n, healthy_s=0)
     under_test.reset()
-    assert under_test.failed(ERROR, now_s=11, healthy_s=0) == Again(5, Rung.RELOAD)
+    assert under_test.failed(ERROR, now_s=11, healthy_s=0) == Again(2, Rung.RELOAD)
 
 
 # -- parked, and tried once an hour ----
@@ -144,8 +144,8 @@ def test_a_trial_that_fails_parks_again_at_once() -> None:
 def test_a_trial_that_held_is_a_tenant_like_every_other() -> None:
     under_test = policy()
     under_test.try_once()
-    assert under_test.failed(ERROR, now_s=5000, healthy_s=600) == Again(5, Rung.RELOAD)
-    assert under_test.failed(ERROR, now_s=5001, healthy_s=0) == Again(10, Rung.RELOAD)
+    assert under_test.failed(ERROR, now_s=5000, healthy_s=600) == Again(2, Rung.RELOAD)
+    assert under_test.failed(ERROR, now_s=5001, healthy_s=0) == Again(4, Rung.RELOAD)
 
 
 def test_a_trial_that_meets_an_outage_is_not_over() -> None:

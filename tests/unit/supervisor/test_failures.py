@@ -176,7 +176,7 @@ async def test_a_short_life_each_time_lengthens_the_wait(
     for _ in range(4):
         await bench.clock.advance(1)
         await bench.fail(CRASH)
-    assert waits == [5, 10, 20, 40]
+    assert waits == [2, 4, 8, 16]
 
 
 async def test_a_state_that_the_store_refuses_parks_the_tenant_and_not_the_supervisor(
