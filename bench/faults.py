@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 from tests.faults.browsers import BrowserArena
 from tests.faults.campaign import Arena, Blow, Kind, Outcome, PeerArena, throw, wage
@@ -22,6 +23,7 @@ from tests.faults.world import World, running
 
 SEED = 20261121
 # The words by which a row of the table is read.
+GONE = "browsers gone after, s"
 PEER, BROWSERS = "simulated channel", "real browsers"
 
 
@@ -56,7 +58,9 @@ def strike_browsers(home: Path, options: argparse.Namespace) -> Outcome:
     blows = throw(dice, kills=kills, browsers=kills // 2, longest_s=6.0, nth_max=5)
     try:
         arena.start()
-        return campaign(BROWSERS, arena, blows, options.batch)
+        outcome = campaign(BROWSERS, arena, blows, options.batch)
+        outcome.gone_s = arena.leaving.seconds()
+        return outcome
     finally:
         arena.end()
 
@@ -78,11 +82,11 @@ def campaign(name: str, arena: Arena, blows: list[Blow], batch: int) -> Outcome:
 
 def report(outcomes: dict[str, Outcome], seed: int) -> None:
     heads = ("kills", "PostgreSQL stops", "browsers killed", "messages", "replies", "skipped")
-    rows = (*heads, "lost", "answered twice", "out of order", "strange", "minutes")
+    rows = (*heads, "lost", "answered twice", "out of order", "strange", GONE, "minutes")
     figures = {name: figures_of(outcome) for name, outcome in outcomes.items()}
-    print(f"\nseed {seed}\n{'':<20}" + "".join(f"{name:>20}" for name in figures))
+    print(f"\nseed {seed}\n{'':<24}" + "".join(f"{name:>20}" for name in figures))
     for place, row in enumerate(rows):
-        print(f"{row:<20}" + "".join(f"{of[place]:>20}" for of in figures.values()))
+        print(f"{row:<24}" + "".join(f"{of[place]:>20}" for of in figures.values()))
     for name, outcome in outcomes.items():
         if outcome.broken:
             print(f"{name}: broken {outcome.broken}")
@@ -101,8 +105,13 @@ def figures_of(outcome: Outcome) -> tuple[object, ...]:
         len(verdict.twice),
         len(verdict.disordered),
         len(verdict.strange),
+        _middle_and_worst(outcome.gone_s),
         f"{outcome.seconds / 60:.1f}",
     )
+
+
+def _middle_and_worst(seconds: list[float]) -> str:
+    return f"{median(seconds):.1f}, at most {max(seconds):.1f}" if seconds else "-"
 
 
 def read_options() -> argparse.Namespace:

@@ -21,6 +21,7 @@ from tests.acceptance.parts import Daemon, Simulator
 from tests.acceptance.programs import LIMIT_S, command_of, left_after, until
 from tests.acceptance.shop import QUESTIONS, Shop
 from tests.faults.campaign import Blow, Kind
+from tests.faults.leaving import Leaving, browsers_of
 from tests.faults.verdict import Entry, Ledger, Verdict, judge
 from tests.faults.world import WAITING, wait
 from tests.pg import run_apart
@@ -83,6 +84,8 @@ class BrowserArena:
         self.daemon: Daemon | None = None
         self.shops: list[Shop] = []
         self.customers = Customers([], dice, rate)
+        self.leaving = Leaving()
+        """How long the browsers outlived each kill at a moment that we chose."""
 
     def start(self) -> None:
         self._home.mkdir()
@@ -100,6 +103,7 @@ class BrowserArena:
         self.customers.stop()
         if self.daemon is not None:
             self.daemon.program.end()
+        self.leaving.seconds()
         self.simulator.program.end()
 
     def load(self) -> None:
@@ -110,7 +114,7 @@ class BrowserArena:
             case Kind.KILL:
                 self._revive()
                 wait(blow.after_s)
-                self._running.kill()
+                self._kill()
             case Kind.POINT:
                 self._die_at(blow.name)
             case Kind.STOP:
@@ -159,6 +163,11 @@ class BrowserArena:
         assert answer.status == 200, answer.content
         state: str = answer.json()["session"]["state"]
         return state
+
+    def _kill(self) -> None:
+        processes = self._running.processes()
+        self.leaving.watch(processes[0], browsers_of(processes))
+        self._running.kill()
 
     def _die_at(self, point: str) -> None:
         daemon = self._running

@@ -70,6 +70,8 @@ class Outcome:
     verdict: Verdict = field(default_factory=Verdict)
     broken: str = ""
     seconds: float = 0.0
+    gone_s: list[float] = field(default_factory=list)
+    """How long browsers and drivers outlived each kill -9 of the daemon; none without browsers."""
 
 
 def throw(
