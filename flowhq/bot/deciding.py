@@ -160,9 +160,11 @@ def _outcome(decision: Decision) -> str:
 
 
 def _was_answered(message: InboundMessage, view: ConversationView) -> bool:
-    """A person wrote after it, and nobody asked for it again since."""
-    last = view.last_person_at
-    return not view.requeued and last is not None and last > message.at
+    """A person took the chat over after it, and nobody asked for it again since. Who only reacts
+    takes nothing over: that begins no pause."""
+    last, pause = view.last_person_at, view.paused_until
+    wrote = last is not None and last > message.at
+    return wrote and pause is not None and pause > message.at and not view.requeued
 
 
 def _silent(decision: Decision, reason: str) -> Decision:

@@ -44,12 +44,12 @@ NOT_A_MESSAGE = frozenset(
 UNRECORDABLE = "unrecordable"
 # So many in a row of which nothing at all could be stored: something else is wrong.
 MISTAKES_MAX = 3
-# Recordings of one message that a store which is well did not end in time. Fewer, and a moment in
-# which it was slow costs what the message says; more, and those behind it wait for longer.
+# Recordings of one message that a store which is well did not end in time, until its contact's
+# other address is left out.
 TIMEOUTS_MAX = 5
-# So often all of that is tried: some six to twelve minutes, so that a table that somebody locked
-# meanwhile costs nothing.
-ROUNDS_MAX = 10
+# And until what it says is left out: some eight minutes with the default settings, in which whoever
+# locked a table or a chat is done.
+PATIENT_TRIES = 60
 # Contacts whose other address is left alone, and for how long: until it is worth another try.
 APART_MAX = 1000
 APART_S = 3600.0
@@ -73,7 +73,7 @@ class _Way:
     message: InboundMessage
     state: InboxState
     reason: str
-    tries: int = TIMEOUTS_MAX
+    tries: int
 
 
 def judge(message: InboundMessage, *, paused: bool) -> Verdict:
@@ -166,10 +166,6 @@ class Inbound:
             self._traces.count(Stage.RECEIVED, "refused")
             log.warning("message refused", field=error.field, why=error.message)
             return False
-        except StoreTimeoutError as error:
-            if self._lost(message, error):
-                raise
-            return False
         except Exception as error:
             self._traces.count(Stage.RECEIVED, UNRECORDABLE)
             log.error("message not recorded", message_id=message.message_id, exc_info=error)
@@ -192,8 +188,9 @@ class Inbound:
         self, message: InboundMessage, state: InboxState, reason: str, pause_s: float
     ) -> tuple[Recorded, str]:
         """As it is; what the store, being well, never gets done with as it is, with less of it.
-        With the reason that it has now. StoreTimeoutError when not even that it came is stored."""
-        for _ in range(ROUNDS_MAX):
+        With the reason that it has now. While not even that it came can be stored, it is not the
+        message that is at fault, and all of it is tried again."""
+        while True:
             for way in self._ways(message, state, reason):
                 recorded = await self._tried(way, pause_s)
                 if recorded is not None:
@@ -203,16 +200,14 @@ class Inbound:
                         self._merged(recorded.chat_key, recorded.merged)
                     return recorded, way.reason
                 log.error("message not recorded in time", message_id=message.message_id)
-        raise StoreTimeoutError("The database records other things, and this message never.")
 
     def _ways(self, message: InboundMessage, state: InboxState, reason: str) -> Iterator[_Way]:
-        alone, apart = _alone(message), message.chat in self._apart
-        if not apart:
-            yield _Way(message, state, reason)
-        if apart or alone != message:
-            yield _Way(alone, state, reason)
+        alone = _alone(message)
+        if alone != message and message.chat not in self._apart:
+            yield _Way(message, state, reason, TIMEOUTS_MAX)
+        yield _Way(alone, state, reason, PATIENT_TRIES)
         if reason != UNRECORDABLE:
-            yield _Way(_bare(alone), InboxState.SKIPPED, UNRECORDABLE, tries=1)
+            yield _Way(_bare(alone), InboxState.SKIPPED, UNRECORDABLE, 1)
 
     async def _tried(self, way: _Way, pause_s: float) -> Recorded | None:
         """None: so often not ended in time, while the store was well. Waits while it is away."""
@@ -245,15 +240,11 @@ class Inbound:
         except StoreRefusedError:
             raise
         except Exception as error:
-            if self._lost(message, error):
+            self._mistakes += 1
+            self._traces.count(Stage.RECEIVED, "lost")
+            log.error("message lost", message_id=message.message_id, exc_info=error)
+            if self._mistakes >= MISTAKES_MAX:
                 raise
-
-    def _lost(self, message: InboundMessage, error: Exception) -> bool:
-        """Counted and told. Whether that is one too many in a row."""
-        self._mistakes += 1
-        self._traces.count(Stage.RECEIVED, "lost")
-        log.error("message lost", message_id=message.message_id, exc_info=error)
-        return self._mistakes >= MISTAKES_MAX
 
     def _repeated(self, recorded: Recorded) -> None:
         self._traces.count(Stage.RECEIVED, "duplicate")

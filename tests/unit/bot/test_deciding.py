@@ -134,10 +134,21 @@ def test_what_took_its_turn_is_silent_if_a_person_wrote_after_it_but_a_wish_to_s
 ) -> None:
     bench = Bench()
     wrote = message().at + timedelta(seconds=after_s)
-    view = replace(VIEW, last_person_at=wrote, requeued=requeued)
+    over = wrote + timedelta(seconds=5)
+    view = replace(VIEW, last_person_at=wrote, paused_until=over, requeued=requeued)
+    assert over < bench.clock.now()
     bench.step = Step(waited_s=waited_s)
     assert bench.decide(view=view).reason == reason
     assert bench.decide(view=view, text="stop").opted_out is True
+
+
+def test_a_person_who_only_reacted_answered_nothing() -> None:
+    bench = Bench()
+    bench.step = Step(waited_s=0.0)
+    reacted = replace(VIEW, last_person_at=message().at + timedelta(seconds=1))
+    assert bench.decide(view=reacted).reason == "echo"
+    before = message().at - timedelta(seconds=1)
+    assert bench.decide(2, view=replace(reacted, paused_until=before)).reason == "echo"
 
 
 def test_a_turn_is_the_tenants_token_of_one_reply() -> None:
