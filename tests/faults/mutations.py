@@ -76,8 +76,15 @@ MUTATIONS = {
         (
             Edit(
                 "flowhq/bot/pump.py",
-                "        await self._catchup.run(paired_at=self._paired_at, paused=paused)\n",
-                "        run = self._catchup.run(paired_at=self._paired_at, paused=paused)\n"
+                "        await self._catchup.run(\n"
+                "            paired_at=self._paired_at,\n"
+                "            paused=self._lifecycle.snapshot.paused,\n"
+                "            unsure_since=self._unsure_since,\n"
+                "            line_up=self._restored,\n"
+                "        )\n",
+                "        run = self._catchup.run(\n"
+                "            paired_at=self._paired_at, paused=self._lifecycle.snapshot.paused\n"
+                "        )\n"
                 "        self._behind = asyncio.ensure_future(run)\n",
             ),
         ),
@@ -110,10 +117,18 @@ def mutate(name: str, to: Path) -> Path:
             shutil.copytree(source, to / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, to / part)
+    for path, text in edited(name).items():
+        (to / path).write_text(text)
+    return to
+
+
+def edited(name: str) -> dict[str, str]:
+    """The files that lack this safeguard, by their paths. ValueError for a passage that does not
+    stand there exactly once."""
+    texts: dict[str, str] = {}
     for edit in MUTATIONS[name].edits:
-        path = to / edit.path
-        text = path.read_text()
+        text = texts.get(edit.path) or (ROOT / edit.path).read_text()
         if text.count(edit.passage) != 1:
             raise ValueError(f"{name}: {edit.path} has this not once: {edit.passage!r}")
-        path.write_text(text.replace(edit.passage, edit.instead))
-    return to
+        texts[edit.path] = text.replace(edit.passage, edit.instead)
+    return texts
