@@ -3,26 +3,33 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import psutil
 import pytest
 
 from tests.faults.leaving import Leaving, browsers_of
 
-FOR_A_WHILE = "import sys, time; time.sleep(60)"
+FOR_A_WHILE = "import time; print(flush=True); time.sleep(60)"
 
 
 @pytest.fixture
 def two() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """One for the daemon, one for its driver."""
-    lives = [
-        subprocess.Popen([sys.executable, "-c", FOR_A_WHILE, argument])
-        for argument in ("run", "run-driver")
-    ]
-    yield lives
-    for life in lives:
-        life.kill()
-        life.wait()
+    """One for the daemon, one for its driver; both have their own command lines by now."""
+    with ExitStack() as lives:
+        yield [lives.enter_context(_life(argument)) for argument in ("run", "run-driver")]
+
+
+@contextmanager
+def _life(argument: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", FOR_A_WHILE, argument]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as life:
+        try:
+            assert life.stdout is not None
+            life.stdout.readline()
+            yield life
+        finally:
+            life.kill()
 
 
 def test_the_time_runs_from_the_daemons_end_to_that_of_the_last(
