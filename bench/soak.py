@@ -1,6 +1,6 @@
 """Hundreds of tenants for half an hour, with a fault every minute: what is lost, and what grows.
 
-    .venv/bin/python -m bench.soak [--tenants 200] [--rate 330] [--warm-up 30] [--minutes 30]
+    .venv/bin/python -m bench.soak [--tenants 200] [--rate 330] [--warm-up 12] [--minutes 30]
 
 In the warm-up the caches fill; then a fault strikes each minute to the end. First PostgreSQL goes
 away for longer than ever after, so that the largest backlog has left its traces, then each kind
@@ -281,7 +281,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Half an hour with hundreds of tenants.")
     parser.add_argument("--tenants", type=int, default=200)
     parser.add_argument("--rate", type=float, default=330.0, help="messages a second over all")
-    parser.add_argument("--warm-up", type=float, default=30.0, help="minutes before what is judged")
+    parser.add_argument("--warm-up", type=float, default=12.0, help="minutes before what is judged")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--faults-every", type=float, default=60.0, help="seconds")
     parser.add_argument("--seed", type=int, default=SEED)
