@@ -24,7 +24,7 @@ SUITE = {
     "look-up": ("tests/unit/bot/outbound",),
     "inbox-key": ("tests/integration/db/test_ledger_incoming.py",),
     "outbox-key": ("tests/integration/db/test_ledger_outgoing.py",),
-    "hold": ("tests/unit/bot/test_pump.py",),
+    "hold": ("tests/unit/bot/pump",),
     "commit-before-send": ("tests/unit/bot/outbound",),
 }
 # What the kills cannot show, since another safeguard stands in for it: the inbox row is settled in

@@ -22,7 +22,8 @@ import psutil
 
 from tests.acceptance.programs import until
 from tests.faults.browsers import BrowserArena
-from tests.faults.verdict import Ledger, entries, latencies
+from tests.faults.journal import entries, latencies
+from tests.faults.verdict import Ledger
 from tests.faults.world import World, running, wait
 from tests.pg import run_apart
 
@@ -53,6 +54,7 @@ class Report:
         self.figures |= {
             "asked": verdict.asked,
             "replies": verdict.replies,
+            "a later reply stands for": verdict.covered,
             "lost": verdict.lost,
             "twice": len(verdict.twice),
             "out of order": len(verdict.disordered),
@@ -315,7 +317,7 @@ def _view_with(world: World, tenant: str, reasons: tuple[str, ...]) -> dict[str,
 
 def _took(world: World, tenants: list[str]) -> list[float]:
     ledger = run_apart(Ledger.read(world.postgres.url))
-    return latencies(entries(world.peer.journal), ledger, tenants)
+    return latencies(entries(world.peer.journal), ledger.causes, tenants)
 
 
 def _count(world: World, tenants: list[str]) -> int:

@@ -71,7 +71,10 @@ class Brake:
     def failed(self, tenant_id: TenantId, reason: Reason) -> bool:
         """Note a tenant's failure; whether it is part of an incident."""
         present = self.incident()
-        self._failed[tenant_id] = self._clock.monotonic(), reason
+        known = self._failed.get(tenant_id)
+        # One that is left stale is told of in each round: that is no new failure.
+        if known is None or known[1] is not Reason.STALE or reason is not Reason.STALE:
+            self._failed[tenant_id] = self._clock.monotonic(), reason
         if present is None and self._too_many(len(self._failed)):
             present = self._begin()
         if present is not None:

@@ -13,6 +13,7 @@ import structlog
 
 from flowhq import log as logs
 from flowhq.bot.deciding import Guards
+from flowhq.bot.dedup import Dedup
 from flowhq.bot.lifecycle import Lifecycle
 from flowhq.bot.loops import LoopBreaker
 from flowhq.bot.memory import Memory
@@ -186,7 +187,7 @@ class TenantDesk:
         responder = Responder(spec, self._catalogues)
         bench = self._benches.get(tenant_id)
         if bench is None:
-            bench = _Bench(self._guards(), Memory(), responder, self._host.channel(tenant_id))
+            bench = _Bench(self._guards(), self._memory(), responder, self._host.channel(tenant_id))
             self._benches[tenant_id] = bench
         bench.responder = responder
         return bench
@@ -199,6 +200,11 @@ class TenantDesk:
             own_numbers=self._own_numbers,
             mute_s=limits.loop_mute_s,
         )
+
+    def _memory(self) -> Memory:
+        limits = self._config.limits
+        dedup = Dedup(self._clock, entries=limits.dedup_entries, ttl_s=limits.dedup_ttl_s)
+        return Memory(dedup)
 
     async def _ledger(self, tenant_id: TenantId) -> PostgresLedger:
         key = await datakeys.message_key(self._database, self._installation, tenant_id)

@@ -148,6 +148,15 @@ class ChannelRestartError(ChannelError):
         self.reason = reason
 
 
+class PageReadError(ChannelRestartError):
+    """The page lives, and could not tell one thing that it was asked for; others it may."""
+
+
+class UnlinkedError(ChannelRestartError):
+    """The page lost its link while it was asked; that it did follows as an event, behind what it
+    told before."""
+
+
 class LoginRequiredError(ChannelError):
     """A person must act at the phone (scan, unban): no restart loop."""
 

@@ -215,9 +215,9 @@ class Keeper:
         try:
             while True:
                 began_s = self._clock.monotonic()
-                failure = await self._attempt(rung)
-                _go_on_if_cancelled()
-                again = await self._after(failure, began_s)
+                # By no name: an error holds all that was there when it was raised, and this frame
+                # lives as long as the next run.
+                again = await self._after(await self._attempt(rung), began_s)
                 if again is None:
                     return
                 rung = again.rung
@@ -247,6 +247,10 @@ class Keeper:
             await asyncio.create_task(self._runner.run(rung))
         except FlowHQError as error:
             return error
+        except asyncio.CancelledError as error:
+            _go_on_if_cancelled()  # else it came from inside, and is a crash like any other
+            log.error("tenant crashed", exc_info=error)
+            return RuntimeError("The run was cancelled from inside.")
         except Exception as error:
             log.error("tenant crashed", exc_info=error)
             return error
@@ -254,6 +258,7 @@ class Keeper:
 
     async def _after(self, failure: Exception, began_s: float) -> Again | None:
         """How to go on; None when a person must act first."""
+        _go_on_if_cancelled()
         event, reason = verdict(failure)
         detail = failure.message if isinstance(failure, FlowHQError) else type(failure).__name__
         if event is Event.PARK:

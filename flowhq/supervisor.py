@@ -194,14 +194,15 @@ class Supervisor:
             return await keeper.lifecycle.apply(Event.RESUME, actor="admin")
 
     async def log_out(self, tenant_id: TenantId) -> TenantSnapshot:
-        """Unlink the device and forget its profile; a worker that is wanted shows a new code."""
+        """Unlink the device and forget its profile; a worker that is wanted shows a new code. What
+        fails half-way leaves a stopped tenant, and can be asked for again."""
         async with self._held(tenant_id) as keeper:
             if keeper.alive:
                 await self._desk.log_out(tenant_id)
             wanted = keeper.lifecycle.snapshot.desired is DesiredState.RUNNING
             await keeper.halt(drain=False)
-            await self._desk.forget(tenant_id)
             await keeper.lifecycle.apply(Event.STOP, actor="admin")
+            await self._desk.forget(tenant_id)
             await keeper.lifecycle.apply(Event.UNLINK, actor="admin")
             return await keeper.launch() if wanted else keeper.lifecycle.snapshot
 
@@ -214,8 +215,8 @@ class Supervisor:
             if keeper.alive:
                 await self._desk.log_out(tenant_id)
             await keeper.halt(drain=False)
-            await self._desk.forget(tenant_id)
             await keeper.lifecycle.apply(Event.STOP, actor="admin", desired=DesiredState.STOPPED)
+            await self._desk.forget(tenant_id)
             await keeper.lifecycle.apply(Event.UNLINK, actor="admin")
             await delete()
             self._desk.drop_log(tenant_id)
@@ -324,8 +325,9 @@ class Supervisor:
             )
 
     async def _come_back(self, keepers: Sequence[Keeper]) -> None:
+        """None waits for another that a verb holds at the time."""
         for keeper in keepers:
-            await self._alone(keeper, self._take_up(keeper))
+            self._chore(self._alone(keeper, self._take_up(keeper)), "take up")
             await self._clock.sleep(self._settings.stagger_s)
 
     async def _take_up(self, keeper: Keeper) -> None:

@@ -5,9 +5,10 @@ sweep half-way, the next one goes on: nothing here remembers anything but the di
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -20,7 +21,8 @@ from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
 from flowhq.db.retention import DAY, Terms
 from flowhq.db.sweeps import SweepState
-from flowhq.errors import FlowHQError
+from flowhq.errors import FlowHQError, WrongStateError
+from flowhq.model import TenantId
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +35,10 @@ STEP_MAX = timedelta(days=2)
 # After such a step nothing is deleted until the clock has gone on evenly for so long: time for
 # a person to see what is wrong.
 HELD_FOR = timedelta(days=3)
+# So many of the tenants that could not be swept stand in the diary, with the reason.
+TOLD_MAX = 3
+
+Step = Callable[[TenantId, Terms], Awaitable[Counter[str]]]
 
 
 class SweepMeter(Protocol):
@@ -121,11 +127,11 @@ class Sweeper:
             with translated():
                 number = await sweeps.begin_run(connection)
         figures: Counter[str] = Counter()
-        failure = ""
         try:
-            await self._sweep(now, figures)
+            failure = await self._sweep(now, figures)
         except FlowHQError as error:
             failure = str(error)
+        if failure:
             log.error("sweep failed", why=failure, **figures)
         again = next_time(now, self._settings.hour_utc) if not failure else now + AGAIN_AFTER
         async with owner_connection(self._url) as connection:
@@ -143,35 +149,74 @@ class Sweeper:
         if not failure:
             log.info("swept", **figures)
 
-    async def _sweep(self, now: datetime, figures: Counter[str]) -> None:
+    async def _sweep(self, now: datetime, figures: Counter[str]) -> str:
         """Texts first, so that no day is written down with them; whole days before single rows,
-        so that few of those are left."""
+        so that few of those are left. What could not be done for some tenants, '' if nothing."""
         settings = self._settings
         usual = Terms(settings.text_days, settings.metadata_days, settings.payload_days)
         terms = await retention.list_terms(self._database, usual)
         ledger = await days.list_days(self._database)
         oldest = ledger[0].begins_at if ledger else now
-        for tenant_id, own in terms.items():
-            gone = await retention.blank_tenant(
-                self._database, tenant_id, own, now=now, oldest=oldest
-            )
-            self._tell(figures, gone)
-        log.info("old texts are gone", tenants=len(terms), **figures)
+        failed: dict[TenantId, FlowHQError] = {}
+        blank = partial(retention.blank_tenant, self._database, now=now, oldest=oldest)
+        await self._each(terms, blank, figures, failed)
+        log.info("old texts are gone", tenants=len(terms) - len(failed), **figures)
+        marks = [await retention.blanked_to(self._database, tenant_id) for tenant_id in failed]
         longest = max((own.metadata_days for own in terms.values()), default=usual.metadata_days)
-        await self._drop_days(ledger, now - longest * DAY, figures)
-        for tenant_id, own in terms.items():
-            gone = await retention.delete_tenants_old(self._database, tenant_id, own, now=now)
-            self._tell(figures, gone)
+        await self._drop_days(
+            ledger, now - longest * DAY, figures, blanked_to=min(marks, default=now)
+        )
+        delete = partial(retention.delete_tenants_old, self._database, now=now)
+        await self._each(terms, delete, figures, failed)
         entries = await audit.delete_old(self._url, now - settings.audit_days * DAY)
         self._tell(figures, +Counter(audit=entries))
+        return _told(failed, of=len(terms))
+
+    async def _each(
+        self,
+        terms: Mapping[TenantId, Terms],
+        step: Step,
+        figures: Counter[str],
+        failed: dict[TenantId, FlowHQError],
+    ) -> None:
+        """One tenant for which it fails stops no other and enters ``failed``. A database that is
+        away is no tenant's failure: StoreUnavailableError."""
+        for tenant_id, own in terms.items():
+            try:
+                gone = await step(tenant_id, own)
+            except FlowHQError as error:
+                await self._database.ping()
+                failed.setdefault(tenant_id, error)
+                log.error(
+                    "sweep failed",
+                    tenant_id=str(tenant_id),
+                    why=str(error),
+                    next_step="The other tenants are swept. It is tried again in an hour; if it "
+                    "stays, see the database's own log.",
+                )
+            else:
+                self._tell(figures, gone)
 
     async def _drop_days(
-        self, ledger: Sequence[days.Day], before: datetime, figures: Counter[str]
+        self,
+        ledger: Sequence[days.Day],
+        before: datetime,
+        figures: Counter[str],
+        *,
+        blanked_to: datetime,
     ) -> None:
+        """Nothing is written down with its texts, nor deleted before it is written down:
+        WrongStateError if a day is to be archived in which ``blanked_to`` leaves some."""
         archive_dir = self._settings.archive
         for day in ledger:
-            if day.begins_at + DAY > before:
+            ends_at = day.begins_at + DAY
+            if ends_at > before:
                 continue
+            if archive_dir is not None and ends_at > blanked_to:
+                raise WrongStateError(
+                    "Old days wait, with texts in them of a tenant that could not be swept.",
+                    next_step="See the lines about that tenant.",
+                )
             gone = await days.drop_day(self._url, day, archive_dir)
             self._tell(figures, Counter(days=1, archived=gone.archived))
             figures["archive_bytes"] += gone.archive_bytes
@@ -180,3 +225,11 @@ class Sweeper:
         figures.update(gone)
         for kind, number in gone.items():
             self._meter.swept(kind, number)
+
+
+def _told(failed: Mapping[TenantId, FlowHQError], *, of: int) -> str:
+    """The first of them by name, each with its reason; '' without any."""
+    if not failed:
+        return ""
+    some = [f"{tenant_id}: {why}" for tenant_id, why in list(failed.items())[:TOLD_MAX]]
+    return f"{len(failed)} of {of} tenants could not be swept. {' '.join(some)}"

@@ -485,7 +485,8 @@ CREATE TABLE chat_cursors (
 -- Up to when the texts of a tenant were taken away: the next time goes on from there.
 CREATE TABLE retention_marks (
     tenant_id uuid NOT NULL,
-    texts_to timestamptz NOT NULL,
+    texts_to timestamptz NOT NULL,    -- of the ledger
+    replies_to timestamptz,           -- of the outbox; held up by what is not settled
     CONSTRAINT retention_marks_pkey PRIMARY KEY (tenant_id),
     CONSTRAINT retention_marks_tenant_id_fkey
         FOREIGN KEY (tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
@@ -521,8 +522,9 @@ INSERT INTO retention_state DEFAULT VALUES;
 -- == Recording a message ==========================================================================
 --
 -- record_message is one round trip. Its locks, in this order everywhere, so that nothing waits in
--- a circle: inbox rows, conversation, outbox rows, message_logs. Linking chats, and putting back a
--- dead letter, takes an advisory lock of the tenant before any of them.
+-- a circle: inbox rows, conversation, outbox rows, message_logs; a contact only by who holds its
+-- conversations. Linking chats, putting back a dead letter and erasing a contact take an advisory
+-- lock of the tenant before any of them.
 
 -- Two rows turned out to be one person: the older row stays. Whoever opted out stays opted out.
 CREATE FUNCTION merge_contacts(p_tenant uuid, p_keep uuid, p_drop uuid) RETURNS void
@@ -622,6 +624,9 @@ BEGIN
         PERFORM merge_chats(p_tenant, v_key, v_other.chat_key);
         v_merged := array_append(v_merged, v_other.chat_key);
     END LOOP;
+    -- As a step does: the conversation before its contact.
+    PERFORM FROM conversations
+    WHERE tenant_id = p_tenant AND chat_key = v_key FOR NO KEY UPDATE;
     FOR v_other IN
         SELECT k.id FROM contacts k
         WHERE k.tenant_id = p_tenant AND (k.phone_number = p_phone OR k.lid = p_lid)

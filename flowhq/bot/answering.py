@@ -1,15 +1,16 @@
 """One recorded message through the responder: one transaction, then its replies are lined up."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
 
+from flowhq.bot.chats import QueuedMessage
 from flowhq.bot.deciding import Deciding, Guards, Responder, Step
 from flowhq.bot.ports import Decide, Ledger, Stage
 from flowhq.bot.retry import proved, until_stored
 from flowhq.bot.trace import Traces
+from flowhq.bot.turns import Turns
 from flowhq.clock import Clock
 from flowhq.errors import ChannelError, StoreTimeoutError, StoreUnavailableError
 from flowhq.model import ChatKey, InboxKey, OutboundMessage
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 # No wait between two attempts is longer (300 s); a clock that was set must not make it so.
 LONGEST_WAIT_S = 300.0
+# What has waited longer since it came in waits for its turn like what was read.
+LIVE_S = 600.0
 
 
 class _NotDoneError(Exception):
@@ -48,40 +51,37 @@ class Answering:
         self._ledger = ledger
         self._clock = clock
         self._limits = guards.limits
-        self._turns = asyncio.Lock()
+        self._turns = Turns(guards.limits, clock)
         self._traces = traces
         self._deciding = Deciding(
             clock, guards, responder=responder, paused=paused, max_age_s=max_age_s
         )
         self._send = send
 
-    async def handle(self, chat: ChatKey, key: InboxKey) -> None:
+    async def handle(self, chat: ChatKey, queued: QueuedMessage) -> None:
         """Answer one message to its end: answered, skipped, or dead after its last attempt. What
-        waited over an absence takes its turn first, and waits for it in the inbox."""
+        did not just come in takes its turn first, and waits for it in the inbox."""
+        key = queued.key
         self._traces.mark(key.message_id, "queue")
         step = Step()
         try:
-            if not self._traces.is_live(key.message_id):
-                step.waited_s = await self._turn()
+            if not self._is_live(queued):
+                # Before the step: one that had begun would count as an attempt if the process
+                # ended meanwhile.
+                step.waited_s = await self._turns.take()
             while not await self._attempted(chat, key, step):
                 pass
         finally:
             if step.spared:
                 self._limits.give_back()
 
-    async def refill(self, chat: ChatKey, limit: int) -> Sequence[InboxKey]:
+    async def refill(self, chat: ChatKey, limit: int) -> Sequence[QueuedMessage]:
         """What waits in the inbox of a chat whose lane was full."""
         rows = await until_stored(self._clock, lambda: self._ledger.waiting(chat, limit=limit))
-        return [row.key for row in rows]
+        return [QueuedMessage(row.key) for row in rows]
 
-    async def _turn(self) -> float:
-        """Seconds until the tenant's limit had room, in the order of asking. Taken before the step:
-        one that had begun would count as an attempt if the process ended meanwhile."""
-        began = self._clock.monotonic()
-        async with self._turns:
-            while (wait_s := self._limits.take()) > 0:
-                await self._clock.sleep(wait_s)
-        return self._clock.monotonic() - began
+    def _is_live(self, queued: QueuedMessage) -> bool:
+        return queued.seen_at is not None and self._clock.monotonic() - queued.seen_at < LIVE_S
 
     async def _attempted(self, chat: ChatKey, key: InboxKey, step: Step) -> bool:
         """True when nothing more is to be done for this message."""

@@ -10,9 +10,11 @@ from datetime import datetime, timedelta
 import structlog
 
 from flowhq.bot.inbound import CHAT, Inbound, judge
+from flowhq.bot.memory import Memory
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.retry import until_stored
 from flowhq.clock import Clock
+from flowhq.errors import PageReadError
 from flowhq.model import InboundMessage, InboxState, Jid, MessageKind
 
 log = structlog.get_logger(__name__)
@@ -29,6 +31,8 @@ CHAT_LIMITS = (100, 1000, 5000)
 # An answer this full of what was asked for may leave older ones out: kinds that are no messages
 # are counted by the page and not handed over.
 FULL_SHARE = 0.5
+# Runs that end because the page cannot tell one chat's past; then the others go on without it.
+UNREADABLE_RUNS = 2
 # Clocks differ by minutes. A time further ahead is nonsense, and would make its message the newest
 # of the chat for ever: it says nothing about what came before or after.
 AHEAD = timedelta(hours=1)
@@ -46,12 +50,20 @@ class CatchUp:
         clock: Clock,
         *,
         max_age_s: float,
+        memory: Memory,
     ) -> None:
         self._channel = channel
         self._ledger = ledger
         self._inbound = inbound
         self._clock = clock
         self._max_age = timedelta(seconds=max_age_s)
+        self._unreadable = memory.unreadable
+        self._left_out: set[Jid] = set()
+
+    @property
+    def is_whole(self) -> bool:
+        """The last reading left out no chat."""
+        return not self._left_out
 
     async def await_arrivals(self) -> None:
         """Returns when no chat of the page gets anything more, or after a while all the same."""
@@ -75,6 +87,9 @@ class CatchUp:
         the mark, if something may be missing from then on. ``line_up`` False: what is due only
         waits in the inbox.
 
+        A chat that the page cannot tell ends the run, in the hope for a better page; after
+        UNREADABLE_RUNS it is left out, and read when it can be: see `is_whole`.
+
         Chats are left alone in which nothing was written since all of them were caught up with. A
         chat's own cursor does not tell: with two addresses it may stand behind one of them.
         """
@@ -88,13 +103,23 @@ class CatchUp:
         heads = [head for head in heads if CHAT.fullmatch(head.chat)]
         due = [head.chat for head in reversed(heads) if head.last_at and head.last_at >= since]
         read = 0
+        self._left_out.clear()
         for chat in due:
             read += await self._read(chat, since, paused=paused, line_up=line_up)
         log.info("caught up", chats=len(heads), chats_read=len(due), messages=read)
         return read
 
     async def _read(self, chat: Jid, since: datetime, *, paused: bool, line_up: bool) -> int:
-        messages = await self._history(chat, since)
+        try:
+            messages = await self._history(chat, since)
+        except PageReadError as error:
+            self._unreadable[chat] = runs = self._unreadable.get(chat, 0) + 1
+            if runs <= UNREADABLE_RUNS:
+                raise
+            self._left_out.add(chat)
+            log.error("a chat's past cannot be read", chat=chat, why=error.message)
+            return 0
+        self._unreadable.pop(chat, None)
         for message, state, reason in await self._sorted_out(messages, paused=paused):
             await self._inbound.store(message, state, reason, line_up=line_up)
         return len(messages)

@@ -8,12 +8,23 @@ the kept one's lane outwaits the others and reads on for all of them.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from flowhq.model import ChatKey
+from flowhq.model import ChatKey, InboxKey
 
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A recorded message on its way to the responder."""
+
+    key: InboxKey
+    seen_at: float | None = None
+    """When its event came in, in monotonic seconds. None: it was read, from the page's past or from
+    the inbox, so nobody knows how long it has waited."""
 
 
 class Place(Enum):
@@ -129,6 +140,11 @@ class Lanes(Generic[Item]):
     def depth(self) -> int:
         """Items in line over all chats, for status."""
         return sum(len(lane.items) for lane in self._lanes.values())
+
+    def forget(self) -> None:
+        """The run is over: lets go of its task group and of who handles, which hold this. The
+        garbage collector would look for such circles rarely."""
+        del self._group, self._handle, self._refill
 
     def _lane(self, chat: ChatKey) -> _Lane[Item]:
         lane = self._lanes.get(chat)

@@ -5,7 +5,7 @@ looked up under its id in the page's own store before anything is sent again, wi
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,10 @@ from flowhq.bot.finishing import finish
 from flowhq.bot.ports import Channel, Ledger, Stage
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces
+from flowhq.bot.turns import Turns
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings
-from flowhq.errors import SendRefusedError, SendUnknownError
+from flowhq.errors import PageReadError, SendRefusedError, SendUnknownError, UnlinkedError
 from flowhq.model import Ack, ChatKey, MessageId, OutboundMessage, OutboxState
 
 log = structlog.get_logger(__name__)
@@ -60,8 +61,8 @@ class _Patience:
 
 
 class Outbound:
-    """The sender of one tenant. ``online`` gates every use of the page; ``take_turn`` is
-    `ReplyLimits.take`, for what was asked for by a program."""
+    """The sender of one tenant. ``online`` gates every use of the page; ``turns`` are for what was
+    asked for by a program."""
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Outbound:
         traces: Traces,
         online: asyncio.Event,
         acks: AckWatch,
-        take_turn: Callable[[], float],
+        turns: Turns,
     ) -> None:
         self._channel = channel
         self._ledger = ledger
@@ -83,8 +84,7 @@ class Outbound:
         self._online = online
         self._acks = acks
         self._page = asyncio.Semaphore(AT_ONCE)
-        self._take_turn = take_turn
-        self._turns = asyncio.Lock()
+        self._turns = turns
         self._acked: dict[MessageId, asyncio.Event] = {}
         self._draining = False
         self._handed_over = 0
@@ -130,6 +130,10 @@ class Outbound:
     def depth(self) -> int:
         return self._lanes.depth()
 
+    def forget(self) -> None:
+        """See `Lanes.forget`."""
+        self._lanes.forget()
+
     async def _refill(self, chat: ChatKey, limit: int) -> Sequence[OutboundMessage]:
         if self._draining:
             return ()
@@ -139,13 +143,15 @@ class Outbound:
         """One row to its end: accepted, dead, or left as it is because the daemon stops."""
         patience = _Patience(self._clock)
         following: OutboundMessage | None = row
+        needs_turn = row.asked_for
         while following is not None and not self._draining:
             await patience.outlast(self._wait_until_due(following))
             await patience.outlast(self._online.wait())
             if following.state in _IN_DOUBT and await self._settled(following, patience):
                 break
-            if following.asked_for and not following.attempts:
-                await patience.outlast(self._wait_for_turn())
+            if needs_turn and not following.attempts:
+                await patience.outlast(self._turns.take())
+                needs_turn = False
             following = await self._attempt(following)
         if self._pace_s and not self._draining:
             await self._clock.sleep(self._pace_s)
@@ -155,18 +161,15 @@ class Outbound:
         if wait_s > 0:
             await self._clock.sleep(min(wait_s, BLOCK_S))
 
-    async def _wait_for_turn(self) -> None:
-        """Until the tenant's limit has room. In the order of asking, since the lock is; replies
-        take theirs when they are decided, so they never wait behind this."""
-        async with self._turns:
-            while (wait_s := self._take_turn()) > 0:
-                await self._clock.sleep(wait_s)
-
     async def _attempt(self, row: OutboundMessage) -> OutboundMessage | None:
-        """Commit the intent, hand over, record. The row to go on with, None when it is over."""
+        """Commit the intent, hand over, record. The row to go on with, None when it is over. A page
+        that went offline meanwhile gets nothing: it would send by itself when it is back, before
+        it is known whether a person answered."""
         async with self._page:
             if self._draining:
                 return None
+            if not self._online.is_set():
+                return row
             self._hold_the_door()
             try:
                 return await self._begun(row)
@@ -178,6 +181,8 @@ class Outbound:
         if not await until_stored(self._clock, lambda: self._ledger.mark_sending(row.outbox_id)):
             return None
         self._traces.mark_reply(row.outbox_id, "commit")
+        if not self._online.is_set():
+            return replace(row, state=OutboxState.SENDING, attempts=row.attempts + 1)
         return await self._hand_over(row)
 
     async def _hand_over(self, row: OutboundMessage) -> OutboundMessage | None:
@@ -233,7 +238,7 @@ class Outbound:
             acked = self._acked.setdefault(row.client_id, asyncio.Event())
             acked.clear()
             try:
-                ack = await self._channel.look_up(row.to, row.client_id)
+                ack = await self._look_up(row)
                 if ack is None or ack is Ack.ERROR:
                     tried_enough = row.attempts >= ATTEMPTS_MAX or patience.over
                     return tried_enough and await self._give_up(row)
@@ -247,6 +252,15 @@ class Outbound:
             finally:
                 self._acked.pop(row.client_id, None)
             await patience.outlast(self._online.wait())
+
+    async def _look_up(self, row: OutboundMessage) -> Ack | None:
+        """What the page's store knows of it. PENDING as well if the page cannot tell: then it
+        blocks its chat for as long as any other that stays in doubt, and no other chat."""
+        try:
+            return await self._channel.look_up(row.to, row.client_id)
+        except (PageReadError, UnlinkedError) as error:
+            log.warning("a message cannot be looked up", outbox_id=row.outbox_id, why=error.message)
+            return Ack.PENDING
 
     async def _give_up(self, row: OutboundMessage) -> bool:
         await until_stored(

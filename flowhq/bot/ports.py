@@ -210,9 +210,11 @@ class Ledger(Protocol):
     async def save_qr(self, *, text: str, data_url: str, expires_at: datetime | None) -> None: ...
 
     async def save_identity(self, *, phone: str, lid: str) -> datetime:
-        """The paired number, digits only; clears the QR and sets paired_at if it is not set.
-        Returns paired_at: what is older than the pairing is no backlog. With another number than
-        that of the pairing before, what waits is skipped and what is planned taken back."""
+        """The paired number, digits only; clears the QR and sets paired_at if it is not set. What
+        is '' stays as it was known.
+        Returns paired_at: what is older than the pairing is no backlog. Another number than that
+        of the pairing before begins another pairing, whether the old one was forgotten or not: what
+        waits is skipped and what is planned taken back."""
         ...
 
     async def forget_pairing(self) -> None: ...

@@ -20,7 +20,7 @@ from flowhq.bot.memory import Memory
 from flowhq.bot.ports import Channel, Ledger
 from flowhq.bot.retry import until_stored
 from flowhq.clock import Clock
-from flowhq.errors import ChannelRestartError, LoginRequiredError
+from flowhq.errors import ChannelRestartError, LoginRequiredError, UnlinkedError
 from flowhq.events import (
     AckSeen,
     ChannelEvent,
@@ -86,9 +86,10 @@ class Pump:
         self._document: int | None = None
         """The page document whose past is recorded; its live events need no holding back."""
         self._held: list[MessageSeen] = []
+        self._leaving = False
+        """The page has lost its link and not told it yet."""
         self._paired_at = clock.now()
-        self._offline_since: tuple[datetime, float] | None = None
-        """By the wall's clock and by the one that nobody sets."""
+        self._absence = _Absence(clock, lifecycle.snapshot.last_seen_at)
         self._unsure_since: datetime | None = None
         """What came from then on may stand neither in the ledger nor among the events to come."""
         self._read_at = 0.0
@@ -96,7 +97,11 @@ class Pump:
 
     async def run(self) -> None:
         async for event in self._channel.events():
-            await self._take(event)
+            try:
+                await self._take(event)
+            except UnlinkedError as error:
+                log.warning("unlinked while its past was read", why=error.message)
+                await self._leave()
         raise ChannelRestartError("The page's events ended.", reason=Reason.BROWSER_GONE)
 
     async def _take(self, event: ChannelEvent) -> None:  # noqa: C901 - one arm per event
@@ -129,7 +134,7 @@ class Pump:
     @property
     def caught_up(self) -> bool:
         """All that this page told of before is recorded, apart from what it tells right now."""
-        return self._is_live and self._unsure_since is None
+        return self._is_live and self._unsure_since is None and self._catchup.is_whole
 
     @property
     def _is_live(self) -> bool:
@@ -140,8 +145,10 @@ class Pump:
         may be another document by the time it is, with something missed in between."""
         if event.seen_at_monotonic >= self._read_at:
             self._unsure_since = None  # all that waited since the reading began came before it
-        if self._is_live:
-            await self._inbound.admit(event.message, seen_at=event.seen_at_monotonic)
+        if self._is_live or self._leaving:
+            await self._inbound.admit(
+                event.message, seen_at=event.seen_at_monotonic, line_up=self._restored
+            )
         elif len(self._held) < HELD_MAX:
             self._held.append(event)
         else:
@@ -159,23 +166,24 @@ class Pump:
         await self._lifecycle.apply(Event.QR_SHOWN)
 
     async def _ready(self, event: Ready) -> None:
+        self._leaving = False
         self._paired_at = await until_stored(
             self._clock, lambda: self._ledger.save_identity(phone=event.phone, lid=event.lid)
         )
         self._paired(event.phone, event.lid)
         self._lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
         await self._lifecycle.apply(Event.READY)
-        if self._was_away_for_long():
+        if self._absence.is_long:
             self._document = None
             await self._catchup.await_arrivals()
         if self._document != event.document:
             await self._read_past(event.document)
-            sure = self._unsure_since is None
+            sure = self._unsure_since is None and self._catchup.is_whole
             await until_stored(self._clock, lambda: self._ledger.touch(caught_up=sure))
         if not self._restored:
             await self._restore()
             self._restored = True
-        self._offline_since = None
+        self._absence.end()
         self._online.set()
         held, self._held = self._held, []
         for message in held:
@@ -198,14 +206,20 @@ class Pump:
             )
 
     async def _logged_out(self, reason: str) -> None:
-        """The page's store goes with its link, so what was held back stands nowhere else."""
-        self._online.clear()
-        self._document = None
-        held, self._held = self._held, []
-        for event in held:
-            await self._inbound.admit(event.message, seen_at=event.seen_at_monotonic)
+        await self._leave()
+        self._leaving = False
         await until_stored(self._clock, self._ledger.forget_pairing)
         await self._lifecycle.apply(Event.LOGGED_OUT, detail=reason)
+
+    async def _leave(self) -> None:
+        """The page's store goes with its link, so what was held back stands nowhere else, nor does
+        what it still tells."""
+        self._online.clear()
+        self._document = None
+        self._leaving = True
+        held, self._held = self._held, []
+        for event in held:
+            await self._message(event)
 
     async def _dropped(self, count: int) -> None:
         """A page that is not online is read when it is: by then it may be another document."""
@@ -233,13 +247,30 @@ class Pump:
 
     def _go_offline(self) -> None:
         self._online.clear()
-        if self._offline_since is None:
-            self._offline_since = (self._clock.now(), self._clock.monotonic())
+        self._absence.begin()
 
-    def _was_away_for_long(self) -> bool:
-        """By the clock that says more: the monotonic one stands still while a machine sleeps."""
-        if self._offline_since is None:
+
+class _Absence:
+    """How long the page has been without its connection, by the clock that says more: the monotonic
+    one stands still while a machine sleeps. ``seen_at``: when it last showed that it lives, in
+    whatever process."""
+
+    def __init__(self, clock: Clock, seen_at: datetime | None) -> None:
+        self._clock = clock
+        self._since = None if seen_at is None else (seen_at, clock.monotonic())
+
+    def begin(self) -> None:
+        """One that has begun goes on."""
+        if self._since is None:
+            self._since = (self._clock.now(), self._clock.monotonic())
+
+    def end(self) -> None:
+        self._since = None
+
+    @property
+    def is_long(self) -> bool:
+        if self._since is None:
             return False
-        since, since_s = self._offline_since
+        since, since_s = self._since
         by_the_wall_s = (self._clock.now() - since).total_seconds()
         return max(self._clock.monotonic() - since_s, by_the_wall_s) > LONG_ABSENCE_S

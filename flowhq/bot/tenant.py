@@ -5,17 +5,17 @@ do about a failure is the supervisor's business.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
 from flowhq.bot.acks import AckWatch
 from flowhq.bot.answering import Answering
 from flowhq.bot.catchup import CatchUp
-from flowhq.bot.chats import Lanes
+from flowhq.bot.chats import Lanes, QueuedMessage
 from flowhq.bot.courtesy import Courtesy
 from flowhq.bot.deciding import Guards, Responder
 from flowhq.bot.finishing import finish
@@ -27,16 +27,18 @@ from flowhq.bot.outbound import Outbound
 from flowhq.bot.pleasewait import PleaseWait
 from flowhq.bot.ports import Channel, Ledger, Meter, Stage
 from flowhq.bot.pump import Pump
+from flowhq.bot.recording import Recording
 from flowhq.bot.retry import until_stored
 from flowhq.bot.trace import Traces, Unmetered
+from flowhq.bot.turns import Turns
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings, SupervisorSettings
-from flowhq.errors import ChannelError, FlowHQError, LoginRequiredError
+from flowhq.errors import ChannelError, ChannelRestartError, FlowHQError, LoginRequiredError
 from flowhq.model import (
     ChatKey,
     InboundMessage,
-    InboxKey,
     OutboundMessage,
+    Reason,
     Recorded,
     Rung,
     TenantId,
@@ -67,7 +69,7 @@ class TenantParts:
     clock: Clock
     limits: LimitSettings
     supervision: SupervisorSettings
-    memory: Memory = field(default_factory=Memory)
+    memory: Memory
     meter: Meter = field(default_factory=Unmetered)
 
     @property
@@ -86,16 +88,28 @@ class TenantRunner:
     async def run(self, rung: Rung = Rung.BROWSER) -> None:
         """Until cancelled, or until a stage fails: then the error that tells why. ``rung``: how
         much of what the attempt before it left open is not to be used again."""
+        failure = await self._run(rung)
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # it holds this frame
+
+    async def _run(self, rung: Rung) -> BaseException | None:
+        """The failure to act on, not raised: a task group and what is raised past it hold each
+        other (CPython 3.11 and 3.12), and the whole run with them, until a rare full collection."""
         try:
             await self._parts.channel.open(rung)
             async with asyncio.TaskGroup() as group:
                 self._stages = _Stages(self._parts, group)
         except BaseExceptionGroup as failures:
-            raise _cause(failures) from failures
+            failures.__traceback__ = None
+            return _cause(failures)
         finally:
             if self._stages is not None:
                 self._stages.forget()
             self._stages = None
+        return None
 
     async def close(self) -> None:
         """The channel is closed: cleanly if it can, within CLOSE_S. A cancellation during the
@@ -143,13 +157,13 @@ class _Stages:
         traces = self._traces = Traces(clock, parts.meter)
         online = asyncio.Event()
         acks = AckWatch(parts.channel, parts.memory)
-        take_turn = parts.guards.limits.take
+        turns = Turns(parts.guards.limits, clock)
         self.outbound = Outbound(
-            group, parts.channel, parts.ledger, clock, limits, traces, online, acks, take_turn
+            group, parts.channel, parts.ledger, clock, limits, traces, online, acks, turns
         )
         self._courtesy = Courtesy(parts.channel)
         self._answering = self._answerer(traces)
-        self._lanes: Lanes[InboxKey] = Lanes(
+        self._lanes: Lanes[QueuedMessage] = Lanes(
             group,
             self._answering.handle,
             self._answering.refill,
@@ -164,30 +178,40 @@ class _Stages:
         self._inbound = self._receiver(traces)
         pump = self._pump(online)
         heartbeat = self._heartbeat(pump)
-        group.create_task(self._receive(pump), name="pump")
-        group.create_task(heartbeat.run(), name="heartbeat")
-        group.create_task(self._courtesy.run(), name="courtesy")
-        group.create_task(self._look_again(), name="look again")
         group.create_task(self._failed(), name="failure")
+        self._begin(self._receive(pump), "pump")
+        self._begin(heartbeat.run(), "heartbeat")
+        self._begin(self._courtesy.run(), "courtesy")
+        self._begin(self._look_again(), "look again")
 
     def _receiver(self, traces: Traces) -> Inbound:
         """What records each message, and hands on to the lanes what is to be answered."""
+        parts = self._parts
+        recording = Recording(
+            parts.ledger,
+            parts.clock,
+            person_pause_s=parts.limits.person_pause_s,
+            merged=self._follow,
+        )
         return Inbound(
-            self._parts.ledger,
-            self._parts.clock,
-            self._parts.limits,
+            recording,
+            parts.memory.dedup,
             traces,
             paused=self._paused,
             line_up=self._lanes.put,
             lined_up=self._please_wait.lined_up,
-            merged=self._follow,
         )
 
     def _pump(self, online: asyncio.Event) -> Pump:
         """What comes in, up to the lanes."""
         parts, clock, limits = self._parts, self._parts.clock, self._parts.limits
         catchup = CatchUp(
-            parts.channel, parts.ledger, self._inbound, clock, max_age_s=limits.catchup_max_age_s
+            parts.channel,
+            parts.ledger,
+            self._inbound,
+            clock,
+            max_age_s=limits.catchup_max_age_s,
+            memory=parts.memory,
         )
         return Pump(
             parts.channel,
@@ -206,9 +230,21 @@ class _Stages:
     def forget(self) -> None:
         """The run is over. What is large goes at once, and this lets go of the stages: they hold
         each other through it, and the garbage collector looks for such ones rarely."""
-        self._inbound.forget()
         self._traces.forget()
+        self._lanes.forget()
+        self.outbound.forget()
         vars(self).clear()
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """A stage without which the tenant is nothing. A task group does not mind one that is
+        cancelled from inside; the tenant would be deaf, and look well."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if task.cancelled():
+                why = f"The stage {name!r} was cancelled."
+                self.fail(ChannelRestartError(why, reason=Reason.INTERNAL_ERROR))
+
+        self._group.create_task(work, name=name).add_done_callback(ended)
 
     def fail(self, failure: ChannelError) -> None:
         if not self._failure.done():
@@ -321,7 +357,7 @@ class _Stages:
         waiting = await self._all(lambda limit: ledger.waiting(None, limit=limit))
         self.outbound.put(planned)
         for recorded in waiting:
-            self._lanes.put(recorded.chat_key, recorded.key)
+            self._lanes.put(recorded.chat_key, QueuedMessage(recorded.key))
         if planned or waiting:
             log.info("restored", planned=len(planned), waiting=len(waiting))
 
@@ -337,8 +373,11 @@ class _Stages:
 
 def _cause(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     """The failure to act on: what a person must mend before others, a channel's before the rest;
-    of equals the first."""
-    return min(_leaves(failures), key=_weight)
+    of equals the first. The others are told."""
+    cause, *others = sorted(_leaves(failures), key=_weight)
+    for other in others:
+        log.warning("failed as well", why=type(other).__name__, exc_info=other)
+    return cause
 
 
 def _weight(error: BaseException) -> int:

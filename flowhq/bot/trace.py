@@ -47,10 +47,6 @@ class Traces:
     def begin(self, message_id: MessageId, seen_at_monotonic: float) -> None:
         self._marks[message_id] = {"seen": seen_at_monotonic}
 
-    def is_live(self, message_id: MessageId) -> bool:
-        """Whether it came in live, in this run and less than TTL_S ago."""
-        return message_id in self._marks
-
     def mark(self, message_id: MessageId, stage: str) -> None:
         marks = self._marks.get(message_id)
         if marks is not None:

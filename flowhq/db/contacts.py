@@ -42,6 +42,9 @@ UPDATE inbox SET
     done_at = coalesce(done_at, now())
 WHERE tenant_id = $1 AND chat_key = ANY($2::text[])
 """
+# Taken before every other lock: until the transaction ends, no chat is made or merged (lock_chat),
+# so nobody turns out to be somebody else.
+HOLD_LINKS = "SELECT pg_advisory_xact_lock(hashtextextended('chats ' || $1::uuid, 0))"
 HOLD_CHATS = """
 SELECT FROM conversations WHERE tenant_id = $1 AND contact_id = $2 ORDER BY id FOR UPDATE
 """
@@ -123,10 +126,14 @@ async def erase_contact(database: Database, tenant_id: TenantId, reference: str)
     In one transaction, with the locks in the order of all. NotFoundError without such a contact.
     """
     async with database.tenant(tenant_id) as tx:
+        await tx.execute(HOLD_LINKS, tenant_id)
         person = await _person(tx, tenant_id, reference)
         keys = list(person.chat_keys)
         received = _count(await tx.execute(ERASE_SEEN, tenant_id, keys))
         await tx.execute(HOLD_CHATS, tenant_id, person.contact)
+        # Once more: what was being recorded in the chats came to be seen with their locks. A step
+        # that has begun on it waits for the chat: PostgreSQL breaks it off, and it is tried again.
+        received += _count(await tx.execute(ERASE_SEEN, tenant_id, keys))
         planned = _count(await tx.execute(ERASE_PLANNED, tenant_id, keys))
         messages = _count(await tx.execute(ERASE_MESSAGES, tenant_id, list(person.chats)))
         await tx.execute(ERASE_FROM_EVENTS, tenant_id, keys, person.contact)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from flowhq.db.contacts import HOLD_LINKS
 from flowhq.db.paging import check_limit, place_of, read_place
 from flowhq.db.pool import Database
 from flowhq.db.stories import SeenStory, Story, find_story
@@ -26,9 +27,6 @@ SELECT * FROM (
 ) AS dead
 ORDER BY log_at DESC, log_id DESC LIMIT $2
 """
-
-# Taken first, as by what merges chats: a merge that saw the row dead would leave it behind.
-HOLD_LINKS = "SELECT pg_advisory_xact_lock(hashtextextended('chats ' || $1::uuid, 0))"
 
 # A settled row keeps the name that its chat had then: one that waits again needs today's.
 REQUEUE_SEEN = """
@@ -118,6 +116,7 @@ async def requeue(
     Of an answered message, its dead replies. NotFoundError; WrongStateError if nothing is dead.
     """
     async with database.tenant(tenant_id) as tx:
+        # A merge that saw the row dead would leave it behind.
         await tx.execute(HOLD_LINKS, tenant_id)
         story = await find_story(tx, tenant_id, reference)
         if story is None:

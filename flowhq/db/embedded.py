@@ -50,6 +50,8 @@ WATCH_S = 0.5
 RESTART_MAX_S = 30.0
 LOG_MAX_BYTES = 10_000_000
 LOG_TAIL_BYTES = 4_000
+# What stands in a line of its log that says why it ended.
+COMPLAINTS = ("FATAL", "PANIC", "rror", "could not")
 
 # Terse, and no statement with an error: PostgreSQL's DETAIL and STATEMENT lines quote rows.
 SETTINGS = {
@@ -331,7 +333,7 @@ class EmbeddedPostgres:
             tail = self.log_path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
         except OSError:
             return "no log"
-        lines = [line for line in tail.splitlines() if "FATAL" in line or "rror" in line]
+        lines = [line for line in tail.splitlines() if any(word in line for word in COMPLAINTS)]
         return lines[-1] if lines else "no reason in its log"
 
 

@@ -148,8 +148,10 @@ WHERE tenant_id = $1 AND state IN ('new', 'retry')
 
 # A step that began and was not committed has left its mark: LOCK_STEP's lock stays in the row's
 # xmax after the rollback (PostgreSQL's documentation, 13.3.2 Row-Level Locks), until an UPDATE
-# writes the row anew, as POSTPONE and this one do. So the mark costs the ordinary way nothing. Lost
-# to a server that crashed in the same moment, or to a freezing VACUUM, it costs one death more.
+# writes the row anew, as POSTPONE and this one do. Who locks the row and then writes it, as a merge
+# of its chat or a POSTPONE that had to wait, takes the lock along: there xmax is xmin. So the mark
+# costs the ordinary way nothing. Lost to a server that crashed in the same moment, or to a freezing
+# VACUUM, it costs one death more; a merge or an erasure that is rolled back costs an attempt.
 COUNT_INTERRUPTED = """
 WITH counted AS (
     UPDATE inbox SET
@@ -158,7 +160,7 @@ WITH counted AS (
         error = CASE WHEN attempts + 1 < $2 THEN error ELSE $3 END,
         next_at = CASE WHEN attempts + 1 < $2 THEN next_at END,
         done_at = CASE WHEN attempts + 1 < $2 THEN NULL ELSE now() END
-    WHERE tenant_id = $1 AND state IN ('new', 'retry') AND xmax <> 0
+    WHERE tenant_id = $1 AND state IN ('new', 'retry') AND xmax <> 0 AND xmax <> xmin
     RETURNING from_me, wa_message_id, state
 )
 SELECT from_me, wa_message_id FROM counted WHERE state = 'dead'

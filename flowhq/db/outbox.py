@@ -80,11 +80,15 @@ SELECT id, chat_key, to_jid, cause, client_id, body, state::text AS state, attem
 FROM planned ORDER BY part
 """
 
-# For a plan of no step: the chat is neither merged away nor erased before it is committed.
+# For a plan of no step: the chat is neither merged away nor erased before it is committed. One in
+# which the bot is silent is not found.
 HOLD_CHAT = """
 SELECT c.chat_key FROM chat_aliases a
 JOIN conversations c ON c.tenant_id = a.tenant_id AND c.chat_key = a.chat_key
-WHERE a.tenant_id = $1 AND a.jid = $2
+JOIN contacts k ON k.tenant_id = c.tenant_id AND k.id = c.contact_id
+WHERE a.tenant_id = $1 AND a.jid = $2 AND k.opted_out_at IS NULL
+    AND coalesce(c.bot_paused_until, '-infinity') <= now()
+    AND coalesce(c.muted_until, '-infinity') <= now()
 FOR NO KEY UPDATE OF c
 """
 # So often it may be merged once more while its lock is waited for.
@@ -219,7 +223,7 @@ async def plan_notice(
     tx: Tx, tenant_id: TenantId, secret: bytes, wanted: Plan, monotonic: Monotonic
 ) -> list[OutboundMessage]:
     """As ``plan``, for what is part of no step: holds the chat for it, or the one into which it was
-    merged. Nothing, if the chat is gone."""
+    merged. Nothing, if the chat is gone or the bot is silent in it."""
     named = clean_id(wanted.chat_key, field="chat_key")
     for _ in range(HOLD_ROUNDS):
         # A statement of its own: the plan, and the next round, see what was waited for.

@@ -26,13 +26,28 @@ SET_MARK = """
 INSERT INTO retention_marks (tenant_id, texts_to) SELECT id, $2 FROM tenants WHERE id = $1
 ON CONFLICT (tenant_id) DO UPDATE SET texts_to = excluded.texts_to
 """
+FETCH_REPLIES_MARK = "SELECT replies_to FROM retention_marks WHERE tenant_id = $1"
+# The row is there: texts go before replies.
+SET_REPLIES_MARK = "UPDATE retention_marks SET replies_to = $2 WHERE tenant_id = $1"
+# The first reply that is not blanked, or may still become one that is to be.
+FIND_REPLIES_MARK = """
+WITH open AS MATERIALIZED (
+    SELECT planned_at FROM outbox
+    WHERE tenant_id = $1 AND state IN ('planned', 'sending', 'unknown')
+    UNION ALL
+    SELECT planned_at FROM outbox WHERE tenant_id = $1 AND state = 'dead'
+)
+SELECT least($2::timestamptz, min(planned_at)) FROM open
+"""
 
+# A batch is chosen with its rows locked: what was changed meanwhile is looked at again, and a batch
+# that is not full is the last one.
 BLANK_TEXTS = """
 WITH batch AS (
     SELECT id, created_at FROM message_logs
     WHERE tenant_id = $1 AND created_at >= $2 AND created_at < $3
         AND (message_text <> '' OR content <> '{}')
-    LIMIT $4
+    LIMIT $4 FOR NO KEY UPDATE
 )
 UPDATE message_logs m SET message_text = '', content = '{}'
 FROM batch b
@@ -44,9 +59,9 @@ WHERE m.tenant_id = $1 AND m.created_at >= $2 AND m.created_at < $3
 BLANK_REPLIES = """
 WITH batch AS (
     SELECT id FROM outbox
-    WHERE tenant_id = $1 AND planned_at < $2 AND body <> '{"text": ""}'
+    WHERE tenant_id = $1 AND planned_at >= $2 AND planned_at < $3 AND body <> '{"text": ""}'
         AND state IN ('dead', 'cancelled', 'accepted', 'delivered', 'read')
-    LIMIT $3
+    LIMIT $4 FOR NO KEY UPDATE
 )
 UPDATE outbox o SET
     body = '{"text": ""}',
@@ -60,7 +75,7 @@ WITH batch AS (
     SELECT id FROM conversations
     WHERE tenant_id = $1 AND last_message_at < $2
         AND (last_message IS NOT NULL OR bot_state <> '{}')
-    LIMIT $3
+    LIMIT $3 FOR NO KEY UPDATE
 )
 UPDATE conversations c SET last_message = NULL, bot_state = '{}'
 FROM batch b WHERE c.tenant_id = $1 AND c.id = b.id
@@ -70,7 +85,7 @@ EXPIRE_DEAD = """
 WITH batch AS (
     SELECT from_me, wa_message_id FROM inbox
     WHERE tenant_id = $1 AND state = 'dead' AND done_at < $2
-    LIMIT $3
+    LIMIT $3 FOR NO KEY UPDATE
 )
 UPDATE inbox i SET state = 'skipped', reason = 'expired', payload = NULL
 FROM batch b
@@ -169,13 +184,21 @@ async def blank_tenant(
     where the first day of the ledger begins."""
     done: Counter[str] = Counter()
     texts_before = now - terms.text_days * DAY
-    done["payloads"] = await _until_done(
-        database, tenant_id, EXPIRE_DEAD, now - terms.payload_days * DAY
+    payloads_before = now - terms.payload_days * DAY
+    done["payloads"] = await until_done(
+        database, tenant_id, EXPIRE_DEAD, payloads_before, at_once=BATCH
     )
     done["texts"] = await _blank_texts(database, tenant_id, oldest, texts_before)
-    done["replies"] = await _until_done(database, tenant_id, BLANK_REPLIES, texts_before)
-    done["chats"] = await _until_done(database, tenant_id, BLANK_CHATS, texts_before)
+    done["replies"] = await _blank_replies(database, tenant_id, texts_before)
+    done["chats"] = await until_done(database, tenant_id, BLANK_CHATS, texts_before, at_once=BATCH)
     return +done
+
+
+async def blanked_to(database: Database, tenant_id: TenantId) -> datetime:
+    """Up to when no text of the tenant is left in the ledger."""
+    async with database.tenant(tenant_id) as tx:
+        mark: datetime | None = await tx.fetchval(FETCH_MARK, tenant_id)
+    return EARLIEST if mark is None else mark
 
 
 async def delete_tenants_old(
@@ -185,7 +208,7 @@ async def delete_tenants_old(
     before = now - terms.metadata_days * DAY
     done: Counter[str] = Counter()
     for name, sql in DELETIONS:
-        done[name] = await _until_done(database, tenant_id, sql, before)
+        done[name] = await until_done(database, tenant_id, sql, before, at_once=BATCH)
     return +done
 
 
@@ -194,9 +217,7 @@ async def _blank_texts(
 ) -> int:
     """From the mark of the last time on, a day of the ledger at a time: each looks into one
     partition alone. What has no day of its own is older than all of them, and comes first."""
-    async with database.tenant(tenant_id) as tx:
-        mark: datetime | None = await tx.fetchval(FETCH_MARK, tenant_id)
-    begin = EARLIEST if mark is None else mark
+    begin = await blanked_to(database, tenant_id)
     blanked = 0
     while begin < before:
         midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -212,11 +233,29 @@ async def _blank_texts(
     return blanked
 
 
-async def _until_done(database: Database, tenant_id: TenantId, sql: str, before: datetime) -> int:
-    total, rows = 0, BATCH
-    while rows == BATCH:
+async def _blank_replies(database: Database, tenant_id: TenantId, before: datetime) -> int:
+    """From the mark of the last time on. What is not settled before anything is blanked keeps the
+    mark where it is, whatever becomes of it meanwhile: the next time looks at it again."""
+    async with database.tenant(tenant_id) as tx:
+        begin: datetime | None = await tx.fetchval(FETCH_REPLIES_MARK, tenant_id)
+        end: datetime = await tx.fetchval(FIND_REPLIES_MARK, tenant_id, before)
+    blanked = await until_done(
+        database, tenant_id, BLANK_REPLIES, begin or EARLIEST, before, at_once=BATCH
+    )
+    async with database.tenant(tenant_id) as tx:
+        await tx.execute(SET_REPLIES_MARK, tenant_id, end)
+    return blanked
+
+
+async def until_done(
+    database: Database, tenant_id: TenantId, sql: str, *between: datetime, at_once: int
+) -> int:
+    """How many rows a statement took whose last argument is how many it may take ``at_once``: a
+    transaction each, until one finds fewer."""
+    total, rows = 0, at_once
+    while rows == at_once:
         async with database.tenant(tenant_id) as tx:
-            rows = _number(await tx.execute(sql, tenant_id, before, BATCH))
+            rows = _number(await tx.execute(sql, tenant_id, *between, at_once))
         total += rows
     return total
 

@@ -6,6 +6,7 @@ The cause begins with ``api:``; the sender gives such a message its turn in the 
 from dataclasses import dataclass, field
 
 from flowhq.db import datakeys, outbox, stories
+from flowhq.db.cleaning import clean_text
 from flowhq.db.installation import Installation
 from flowhq.db.pool import Database, Tx
 from flowhq.db.stories import ReplyStory
@@ -45,7 +46,8 @@ class Sending:
         self._installation = installation
 
     async def ask(self, tenant_id: TenantId, wanted: Wanted) -> tuple[ReplyStory, ChatKey]:
-        """The planned message and its chat, or the one that this cause planned before."""
+        """The planned message and its chat, or the one that this cause planned before:
+        AlreadyExistsError if that one says something else, or to somebody else."""
         jid = Jid(f"{wanted.number.removeprefix('+')}@{PHONE_SERVER}")
         async with self._database.tenant(tenant_id) as tx:
             own = await tx.fetchrow(OWN_NUMBER, tenant_id)
@@ -58,20 +60,28 @@ class Sending:
             if own["phone_number"] == wanted.number:
                 raise InvalidInputError("is the tenant's own number.", field="to")
             key = await datakeys.read_message_key(tx, self._installation, tenant_id)
-            known = await tx.fetchrow(FIND_CAUSE, tenant_id, wanted.cause)
-            if known is None:
+            if not await self._is_planned(tx, tenant_id, jid, wanted):
                 await self._plan(tx, tenant_id, key, jid, wanted)
-            elif (known["to_jid"], known["text"]) != (jid, wanted.text):
-                raise AlreadyExistsError(
-                    "This key was used for another message.",
-                    field="Idempotency-Key",
-                    next_step="Use a new key for each message.",
-                )
+                # Whoever planned under this cause in the same moment came first.
+                await self._is_planned(tx, tenant_id, jid, wanted)
             client_id = outbox.client_id(key, wanted.cause, 0)
             story = await stories.find_story(tx, tenant_id, client_id)
         if not isinstance(story, ReplyStory):
             raise NotFoundError("The message is not kept any more.")
         return story, ChatKey(story.chat_key)
+
+    async def _is_planned(self, tx: Tx, tenant_id: TenantId, jid: Jid, wanted: Wanted) -> bool:
+        """AlreadyExistsError if it is another message that the cause stands for."""
+        known = await tx.fetchrow(FIND_CAUSE, tenant_id, wanted.cause)
+        if known is None:
+            return False
+        if (known["to_jid"], known["text"]) != (jid, clean_text(wanted.text)):
+            raise AlreadyExistsError(
+                "This key was used for another message.",
+                field="Idempotency-Key",
+                next_step="Use a new key for each message.",
+            )
+        return True
 
     async def _plan(
         self, tx: Tx, tenant_id: TenantId, key: bytes, jid: Jid, wanted: Wanted

@@ -31,19 +31,23 @@ WHERE tenant_id = $1
 """
 
 # The number itself tells whether it is another one; the LID only where the number is not known.
+# Another one is another pairing, though nobody unlinked the old one. What a page does not tell is
+# kept as it was known: the next pairing is compared with it.
 SAVE_IDENTITY = """
 WITH before AS (
-    SELECT own_jid, own_lid FROM whatsapp_sessions WHERE tenant_id = $1
+    SELECT own_jid, coalesce(own_jid <> $2, own_lid <> $3, false) AS changed
+    FROM whatsapp_sessions WHERE tenant_id = $1
 ), saved AS (
-    UPDATE whatsapp_sessions SET
-        own_jid = $2, own_lid = $3, paired_at = coalesce(paired_at, now()),
-        caught_up_to = CASE WHEN paired_at IS NOT NULL THEN caught_up_to END,
+    UPDATE whatsapp_sessions s SET
+        own_jid = CASE WHEN b.changed THEN $2 ELSE coalesce($2, s.own_jid) END,
+        own_lid = CASE WHEN b.changed THEN $3 ELSE coalesce($3, s.own_lid) END,
+        paired_at = CASE WHEN b.changed THEN now() ELSE coalesce(s.paired_at, now()) END,
+        caught_up_to = CASE WHEN s.paired_at IS NOT NULL AND NOT b.changed THEN s.caught_up_to END,
         last_qr = NULL, last_qr_text = NULL, last_qr_expires_at = NULL
-    WHERE tenant_id = $1
-    RETURNING paired_at
+    FROM before b WHERE s.tenant_id = $1
+    RETURNING s.paired_at
 )
-SELECT s.paired_at, coalesce(b.own_jid <> $2, b.own_lid <> $3, false) AS changed, b.own_jid
-FROM saved s, before b
+SELECT s.paired_at, b.changed, b.own_jid FROM saved s, before b
 """
 
 TELL_CHANGE = """
@@ -138,8 +142,9 @@ async def _open_code(tx: Tx, tenant_id: TenantId, row: Record) -> tuple[str | No
 
 
 async def save_identity(tx: Tx, tenant_id: TenantId, phone: str, lid: str) -> datetime:
-    """``paired_at``, which the first call sets; digits in ``phone`` and ``lid``. Another number
-    than before says nothing to the chats of the old one: what waited for them is taken back."""
+    """``paired_at``, which the first call of a pairing sets; digits in ``phone`` and ``lid``, ''
+    for what the page does not tell. Another number begins another pairing, without a past, and says
+    nothing to the chats of the old one: what waited for them is taken back."""
     jid = f"{clean_text(phone)}@c.us" if phone else None
     row = await tx.fetchrow(
         SAVE_IDENTITY, tenant_id, jid, f"{clean_text(lid)}@lid" if lid else None

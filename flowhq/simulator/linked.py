@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flowhq.simulator import frames
-from flowhq.simulator.accounts import Account, Device, Frame
+from flowhq.simulator.accounts import Account, Device, Frame, Send
 from flowhq.simulator.world import World
 
 
@@ -30,7 +30,8 @@ class LinkedPage:
 
     def _on_send(self, frame: Frame) -> None:
         number = frames.whole(frame, "n") if "n" in frame else None
-        self._world.traffic.send(self._device, self._account, frames.message(frame), number)
+        send = Send(self._device.id, frames.message(frame), number)
+        self._world.traffic.send(self._device, self._account, send)
 
     def _on_seen(self, frame: Frame) -> None:
         chat, ids = frames.text(frame, "chat"), frames.texts(frame, "ids")

@@ -124,13 +124,9 @@ class Traffic:
             id=message["id"],
         )
 
-    def send(
-        self, device: Device, account: Account, message: Frame, number: int | None = None
-    ) -> None:
-        """A linked device sends; the answer goes out by the settings `send` and `dedup_sends`.
-        ``number``: see `Send`."""
-        settings = self._settings()
-        send = Send(device.id, message, number)
+    def send(self, device: Device, account: Account, send: Send) -> None:
+        """A linked device sends; the answer goes out by the settings `send` and `dedup_sends`."""
+        settings, message = self._settings(), send.message
         known = account.sent.get(send.id)
         if known is not None and (settings.dedup_sends or known.frames & send.frames):
             self._record_send("repeated", device, account, message)
@@ -151,7 +147,7 @@ class Traffic:
             device = account.devices.get(held.device_id)
             if device is None:
                 device = Device(held.device_id, account.phone, 0.0, 0)
-            self.send(device, account, held.message, held.number)
+            self.send(device, account, held)
 
     def _answer(self, device: Device, message_id: str, t: int, error: str | None = None) -> None:
         if device.wire is None or (error is None and not self._settings().ack_sends):

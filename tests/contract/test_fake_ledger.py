@@ -10,18 +10,12 @@ from flowhq.bot.lifecycle import Lifecycle
 from flowhq.bot.ports import Ledger
 from flowhq.errors import StoreUnavailableError
 from flowhq.model import DesiredState, InboundMessage, InboxState, TenantSnapshot
-from tests.contract.ledger_contract import (
-    LID,
-    LedgerContract,
-    Monotonic,
-    Now,
-    StatusBookContract,
-    answering,
-    key_of,
-    message,
-)
+from tests.contract.ledger.base import LID, Monotonic, Now, answering, key_of, message
+from tests.contract.ledger.contract import LedgerContract
+from tests.contract.status_book_contract import StatusBookContract
 from tests.fakes.clock import FakeClock, settle
-from tests.fakes.ledger import TENANT, FakeLedger, FakeStatusBook
+from tests.fakes.ledger import TENANT, FakeLedger
+from tests.fakes.statusbook import FakeStatusBook
 
 
 class TestFakeLedger(LedgerContract):

@@ -16,7 +16,9 @@ from flowhq.db.states import PostgresStatusBook
 from flowhq.db.tenants import NewTenant, create_tenant
 from flowhq.errors import StoreUnavailableError
 from flowhq.model import DesiredState, InboundMessage, InboxState, TenantId, TenantSnapshot
-from tests.contract.ledger_contract import LedgerContract, Monotonic, Now, StatusBookContract
+from tests.contract.ledger.base import Monotonic, Now
+from tests.contract.ledger.contract import LedgerContract
+from tests.contract.status_book_contract import StatusBookContract
 from tests.pg import database, pg_home, pg_server, postgres_url
 
 __all__ = ["database", "pg_home", "pg_server", "postgres_url"]

@@ -5,7 +5,7 @@ its store answers look_up and history, its events end with close and fail with c
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -53,6 +53,8 @@ class FakeChannel:
     def __init__(self, *, buffer: int = 1000) -> None:
         self.calls: list[OutboundMessage] = []
         self.sent: list[OutboundMessage] = []
+        self.reached: list[OutboundMessage] = []
+        """With what was sent more than once."""
         self.reads: list[Jid] = []
         self.typing: list[tuple[Jid, float]] = []
         self.look_ups: list[MessageId] = []
@@ -69,6 +71,8 @@ class FakeChannel:
         """How each opening was asked for."""
         self.health = Health(connected=True, mode="MAIN", detail="")
         self.document = 0
+        self.monotonic: Callable[[], float] = lambda: 0.0
+        """The clock by which messages come in."""
         self.store: dict[Jid, list[StoredMessage]] = {}
         self._planned: list[SendMode] = []
         self._queue: asyncio.Queue[ChannelEvent | None] = asyncio.Queue(maxsize=buffer)
@@ -115,7 +119,7 @@ class FakeChannel:
         raw_type: str = "chat",
         content: Mapping[str, Any] | None = None,
         live: bool = True,
-        seen_at_monotonic: float = 0.0,
+        seen_at_monotonic: float | None = None,
     ) -> InboundMessage:
         """A message arrives: into the store and, if ``live``, as an event as well."""
         self._serial += 1
@@ -137,7 +141,8 @@ class FakeChannel:
         )
         self._keep(message, Ack.SERVER)
         if live:
-            self.emit(MessageSeen(message, seen_at_monotonic))
+            now_s = self.monotonic() if seen_at_monotonic is None else seen_at_monotonic
+            self.emit(MessageSeen(message, now_s))
         return message
 
     def plan_sends(self, *modes: SendMode) -> None:
@@ -318,6 +323,7 @@ class FakeChannel:
 
     def _reach(self, message: OutboundMessage) -> None:
         """The peer takes one id once."""
+        self.reached.append(message)
         if all(known.client_id != message.client_id for known in self.sent):
             self.sent.append(message)
         for stored in self._own(message.client_id):

@@ -7,7 +7,7 @@ from uuid import UUID
 from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.clock import Clock
 from flowhq.model import ChatKey, DesiredState, Rung, TenantId
-from tests.fakes.ledger import FakeStatusBook
+from tests.fakes.statusbook import FakeStatusBook
 
 
 def tenant(number: int) -> TenantId:
@@ -33,6 +33,7 @@ class FakeRunner:
         self.drains = 0
         self.woken: list[ChatKey] = []
         self.cancelled = False
+        self._cancelled_inside = False
         self.closed = True
         """Nothing of it is open: before it runs, after its closing, or when the next one took
         over what it had left open."""
@@ -57,6 +58,8 @@ class FakeRunner:
             if self._connects:
                 await self.connect()
             await self._work()
+            if self._cancelled_inside:
+                raise asyncio.CancelledError
         except asyncio.CancelledError:
             self.cancelled = True
             if self.swallows_cancel:
@@ -90,6 +93,11 @@ class FakeRunner:
 
     def wake(self, chat_key: ChatKey) -> None:
         self.woken.append(chat_key)
+
+    def cancel_from_inside(self) -> None:
+        """Something in it is cancelled, and nobody asked for that."""
+        self._cancelled_inside = True
+        self.end()
 
     def fail(self, error: Exception) -> None:
         if not self._fate.done():

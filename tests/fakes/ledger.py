@@ -1,23 +1,20 @@
-"""A ledger and a book of states in memory, with outages to switch on.
+"""A ledger in memory, with outages to switch on.
 
-They outlive the runners that use them, as a database does, and keep to the same contract as the
-real ones (tests/contract/ledger_contract.py runs over both). Every call gives the loop a turn
+It outlives the runners that use it, as a database does, and keeps to the same contract as the real
+one (tests/contract/ledger/contract.py runs over both). Every call gives the loop a turn
 before and after its transaction, so that a cancellation can strike at either place.
 """
 
-import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from flowhq.bot.ports import Decide
 from flowhq.clock import Clock
-from flowhq.errors import StoreTimeoutError, StoreUnavailableError
+from flowhq.errors import StoreUnavailableError
 from flowhq.model import (
     Ack,
     ChatKey,
@@ -34,8 +31,9 @@ from flowhq.model import (
     Recorded,
     Reply,
     TenantId,
-    TenantSnapshot,
 )
+from tests.fakes.outages import Outages
+from tests.fakes.rows import Conversation, InboxRow, OutboxRow
 
 TENANT = TenantId(UUID("00000000-0000-4000-8000-000000000001"))
 ATTEMPT_WAITS_S = (2, 10, 60, 300)
@@ -49,127 +47,6 @@ _STATE_OF_ACK = {
     Ack.READ: OutboxState.READ,
     Ack.PLAYED: OutboxState.READ,
 }
-
-
-class Outages:
-    """Where and how the store fails. Names are those of the ledger's methods, "*" is all."""
-
-    def __init__(self) -> None:
-        self.down = False
-        self.calls: list[str] = []
-        self._before: Counter[str] = Counter()
-        self._after: Counter[str] = Counter()
-        self._late: Counter[str] = Counter()
-        self._gates: dict[str, asyncio.Event] = {}
-
-    def fail(self, method: str, times: int = 1) -> None:
-        """The next calls are refused: nothing is stored. "commit" is the end of ``process``."""
-        self._before[method] += times
-
-    def time_out(self, method: str, times: int = 1) -> None:
-        """The next calls are taken up and not ended in time: nothing is stored."""
-        self._late[method] += times
-
-    def lose_answer(self, method: str, times: int = 1) -> None:
-        """The next calls are stored, and the connection breaks before the answer."""
-        self._after[method] += times
-
-    def hold(self, method: str) -> asyncio.Event:
-        """Calls of the method wait for this event before they store anything, those of "commit"
-        in their step, and those of "answer of <method>" when all is stored."""
-        return self._gates.setdefault(method, asyncio.Event())
-
-    async def enter(self, method: str) -> None:
-        self.calls.append(method)
-        await self.turn(method)
-        if self.breaks(method):
-            raise StoreUnavailableError("The database is away.")
-        if self._spend(self._late, method):
-            raise StoreTimeoutError("The database did not answer in time.")
-
-    async def turn(self, method: str) -> None:
-        await asyncio.sleep(0)
-        gate = self._gates.get(method)
-        if gate is not None:
-            await gate.wait()
-
-    def breaks(self, method: str) -> bool:
-        return self.down or self._spend(self._before, method)
-
-    async def leave(self, method: str) -> None:
-        await self.turn(f"answer of {method}")
-        if self._spend(self._after, method):
-            raise StoreUnavailableError("The connection broke before the answer.")
-
-    def _spend(self, counts: Counter[str], method: str) -> bool:
-        for name in (method, "*"):
-            if counts[name]:
-                counts[name] -= 1
-                return True
-        return False
-
-
-@dataclass
-class InboxRow:
-    message: InboundMessage
-    chat_key: ChatKey
-    ord: int
-    state: InboxState
-    reason: str
-    attempts: int = 0
-    begun: bool = False
-    """A step began, and nothing was written since."""
-    error: str = ""
-    differed: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the step: another one waits for it, and so does a merge of its chat."""
-
-
-@dataclass
-class OutboxRow:
-    outbox_id: OutboxId
-    chat_key: ChatKey
-    to: Jid
-    cause: str
-    part: int
-    client_id: MessageId
-    text: str
-    intent: str
-    due_at_monotonic: float
-    planned_at: datetime
-    state: OutboxState = OutboxState.PLANNED
-    attempts: int = 0
-    error: str = ""
-    sendings: int = 0
-    """How often an attempt was committed."""
-    reason: str = ""
-    """Why it was taken back, or is not to be sent once more."""
-
-    def outbound(self) -> OutboundMessage:
-        return OutboundMessage(
-            self.outbox_id,
-            self.chat_key,
-            self.to,
-            self.client_id,
-            self.text,
-            self.state,
-            self.attempts,
-            self.due_at_monotonic,
-            self.planned_at,
-            asked_for=self.cause.startswith("api:"),
-        )
-
-
-@dataclass
-class Conversation:
-    contact_name: str = ""
-    phone: str = ""
-    opted_out: bool = False
-    bot_state: dict[str, Any] = field(default_factory=dict)
-    paused_until: datetime | None = None
-    last_outgoing_at: datetime | None = None
-    last_person_at: datetime | None = None
-    muted_until: datetime | None = None
 
 
 class FakeLedger:
@@ -364,8 +241,7 @@ class FakeLedger:
     ) -> Sequence[OutboundMessage]:
         async with self._step("notify", cause) as repeated:
             chat = self.aliases.get(Jid(chat_key), chat_key)
-            there = chat in self.conversations
-            planned = self._plan(chat, to, cause, [reply]) if there else []
+            planned = self._plan(chat, to, cause, [reply]) if self._may_tell(chat) else []
             if repeated and not planned:
                 planned = self._planned_for(cause)
         return planned
@@ -445,12 +321,13 @@ class FakeLedger:
 
     async def save_identity(self, *, phone: str, lid: str) -> datetime:
         await self.outages.enter("save_identity")
-        before = self.identity or self._last_identity or (phone, lid)
+        before = self.identity or self._last_identity or ("", "")
         known = zip(before, (phone, lid), strict=True)
         first = next(((was, now) for was, now in known if was and now), ("", ""))
         if first[0] != first[1]:
             self._begin_anew()
-        self.identity, self.qr = (phone, lid), ""
+            before, self.paired_at = ("", ""), None
+        self.identity, self.qr = (phone or before[0], lid or before[1]), ""
         if self.paired_at is None:
             self.mark, self.paired_at = None, self._clock.now()
         await self.outages.leave("save_identity")
@@ -497,6 +374,13 @@ class FakeLedger:
         for reply in self.outbox.values():
             if reply.state in _UNSETTLED:
                 reply.state, reply.reason = OutboxState.CANCELLED, "number_changed"
+
+    def _may_tell(self, chat: ChatKey) -> bool:
+        """There is such a chat, and the bot is not silent in it."""
+        there, now = self.conversations.get(chat), self._clock.now()
+        if there is None or there.opted_out:
+            return False
+        return all(at is None or at <= now for at in (there.paused_until, there.muted_until))
 
     def _planned_for(self, cause: str) -> list[OutboundMessage]:
         rows = self.replies(cause)
@@ -590,26 +474,6 @@ class FakeLedger:
     def _raise(self, row: OutboxRow, state: OutboxState) -> None:
         if row.state in _UNSETTLED or _RANK.get(state, 0) > _RANK.get(row.state, 9):
             row.state = state
-
-
-class FakeStatusBook:
-    """Keeps what was saved, in order; ``history`` has only what changed status or reason."""
-
-    def __init__(self) -> None:
-        self.outages = Outages()
-        self.saved: list[tuple[TenantSnapshot, str, str]] = []
-        self.history: list[tuple[TenantSnapshot, str, str]] = []
-
-    async def save(self, snapshot: TenantSnapshot, *, event: str, actor: str) -> None:
-        await self.outages.enter("save")
-        before = self.latest(snapshot.tenant_id)
-        if before is None or (before.status, before.reason) != (snapshot.status, snapshot.reason):
-            self.history.append((snapshot, event, actor))
-        self.saved.append((snapshot, event, actor))
-        await self.outages.leave("save")
-
-    def latest(self, tenant_id: TenantId) -> TenantSnapshot | None:
-        return next((one for one, _, _ in reversed(self.saved) if one.tenant_id == tenant_id), None)
 
 
 def _addresses(message: InboundMessage) -> list[ChatKey]:

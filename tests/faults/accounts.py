@@ -141,6 +141,7 @@ class Account:
         """A page is there: what it missed comes around its Ready, some of it before."""
         self.tell = tell
         self.document += 1
+        self.journal.write("page", self.tenant, "", "")
         if self.hung:
             return
         if not self.linked:
@@ -155,6 +156,15 @@ class Account:
         self.ready()
         for message in missed[early:]:
             self._event(message=message)
+
+    def inject(self, event: dict[str, Any]) -> None:
+        """Tell the page something that is in no store. ValueError: there is no page."""
+        if self.tell is None:
+            raise ValueError("no page listens")
+        message = event.get("message")
+        if message is not None and not message["from_me"]:
+            self.journal.write("told", self.tenant, message["chat"], message["id"], message["text"])
+        self.tell(event)
 
     def ready(self) -> None:
         self._event(ready=self.document, phone=self.phone, lid=f"9{self.phone}")
@@ -203,6 +213,9 @@ class Account:
         return None if message is None else int(message["ack"])
 
     def history(self, chat: str, since: float | None, limit: int) -> list[dict[str, Any]]:
+        """What a page is given, as of now."""
+        self.readings += 1
+        self.journal.write("read", self.tenant, chat, "")
         found = [m for m in self.store.get(chat, []) if since is None or m["t"] >= since]
         return sorted(found, key=lambda message: message["t"])[-limit:]
 

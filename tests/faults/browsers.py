@@ -1,15 +1,16 @@
 """The whole product as an arena: daemon, real browsers, wa-js, and the simulator outside of it.
 
-What customers wrote and what reached their phones is the simulator's record, put into the form in
-which tests/faults/verdict.py judges. The simulator takes an id that comes again for another
-message, so that whatever is sent twice arrives twice; not so a frame that the page repeats because
-it died before it had the server's answer, which is the page's way to lose nothing.
+What customers and owners wrote and what reached the phones is the simulator's record, put into the
+form of a journal. It says little about replies that the daemon sends twice: the page knows their
+ids and answers for them without a word to the server, and what a page itself repeats, because it
+died before it had the server's answer, the server drops. That is shown by the simulated channel,
+where every repeat is a message of its own.
 """
 
 import random
 import signal
 import threading
-import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,25 +22,31 @@ from tests.acceptance.parts import Daemon, Simulator
 from tests.acceptance.programs import LIMIT_S, command_of, left_after, until
 from tests.acceptance.shop import QUESTIONS, Shop
 from tests.faults.campaign import Blow, Kind
+from tests.faults.journal import Entry
 from tests.faults.leaving import Leaving, browsers_of
-from tests.faults.verdict import Entry, Ledger, Verdict, judge
+from tests.faults.traffic import OwnersChats
+from tests.faults.verdict import Ledger, Verdict, judge
 from tests.faults.world import WAITING, wait
 from tests.pg import run_apart
 
 WORDS = {"zuhura": "255754000031", "bakari": "255754000032"}
 CHATS = 6
+# More than in the long runs: here few messages are written.
+OWNER_SHARE = 0.1
 # After a restart a send in doubt gets a minute to be acknowledged before it is asked for again.
 SETTLED_LIMIT_S = 180.0
+VERDICT_POLL_S = 0.5
 
 
 class Customers:
-    """Write at a rate from a thread of their own, chosen by the dice; ``entries`` is their record,
-    in the order in which the simulator took what they wrote."""
+    """They and the shops' owners write at a rate from a thread of their own, chosen by the dice;
+    ``texts`` is what they wrote, by its id."""
 
     def __init__(self, shops: list[Shop], dice: random.Random, rate: float) -> None:
-        self.entries: list[Entry] = []
+        self.texts: dict[str, str] = {}
         self._shops = shops
         self._dice = dice
+        self._owners = {shop.word: OwnersChats(dice) for shop in shops}
         self._pause_s = 1 / rate
         self._quiet = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,12 +67,13 @@ class Customers:
     def _write(self) -> None:
         while not self._quiet.wait(self._pause_s):
             shop = self._dice.choice(self._shops)
-            customer = f"25571360{self._dice.randrange(CHATS):04}"
+            customer, by_owner = 13_600_000 + self._dice.randrange(CHATS), False
+            if self._dice.random() < OWNER_SHARE:
+                customer, by_owner = self._owners[shop.word].next()
             number = self._dice.randrange(QUESTIONS)
-            text = f"{shop.word}{number:02} {len(self.entries):07}"
-            message_id = shop.say(customer, text)
-            when = time.monotonic()
-            self.entries.append(("in", shop.id, customer, message_id, False, when, text, when))
+            text = "Nimekujibu." if by_owner else f"{shop.word}{number:02} {len(self.texts):07}"
+            message_id = shop.say(f"2557{customer:08}", text, from_me=by_owner)
+            self.texts[message_id] = text
 
 
 class BrowserArena:
@@ -119,6 +127,9 @@ class BrowserArena:
                 self._die_at(blow.name)
             case Kind.STOP:
                 self._revive()
+                # A daemon that has not begun all of its tenants ends without PostgreSQL, to be
+                # started again.
+                self._connected()
                 self._stop_postgres()
             case Kind.BROWSER:
                 self._revive()
@@ -130,11 +141,17 @@ class BrowserArena:
         self._revive()
         self.customers.stop()
         self._connected()
-        until(self._unsettled, lambda rows: not rows, "nothing waits", limit_s=SETTLED_LIMIT_S)
+        until(
+            self._unsettled,
+            lambda rows: not rows,
+            "nothing waits",
+            limit_s=SETTLED_LIMIT_S,
+            poll_s=VERDICT_POLL_S,
+        )
         return self._verdict()
 
     def said(self) -> int:
-        return len(self.customers.entries)
+        return len(self.customers.texts)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -187,12 +204,20 @@ class BrowserArena:
         assert not left, f"PostgreSQL does not stop: {left}"
 
     def _kill_one(self, kind: str) -> None:
+        """Whatever of that kind there is of one shop, as soon as there is something."""
         shop = self._dice.choice(self.shops)
+        until(partial(self._killed, shop, kind), bool, f"there is a {kind} to kill")
+
+    def _killed(self, shop: Shop, kind: str) -> int:
+        """How many were killed just now."""
+        count = 0
         for process in self._victims(shop, kind):
             try:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
+            count += 1
+        return count
 
     def _victims(self, shop: Shop, kind: str) -> list[psutil.Process]:
         match kind:
@@ -211,9 +236,23 @@ class BrowserArena:
 
     def _verdict(self) -> Verdict:
         url = EmbeddedPostgres(self._home / "postgres").dsn()
-        arrived = [
-            ("out", shop.id, message["to"], message["id"], message["text"], message["received_at"])
-            for shop in self.shops
-            for message in shop.sent()
-        ]
-        return judge([*self.customers.entries, *arrived], run_apart(Ledger.read(url)))
+        ledger = run_apart(Ledger.read(url))
+        return judge(self._journal(), ledger)
+
+    def _journal(self) -> Iterator[Entry]:
+        """The simulator's record of all that happened, in its order."""
+        shops = {shop.phone: shop for shop in self.shops}
+        events = self.simulator.events("message", "sent", "online")
+        sent = {shop.phone: iter(shop.sent()) for shop in self.shops}
+        for event in events:
+            shop, at = shops[event["phone"]], event["at"]
+            match event["event"]:
+                case "message":
+                    text = self.customers.texts.get(event["id"], "")
+                    message = (event["customer"], event["id"], event["from_me"], at, text)
+                    yield ("in", shop.id, *message, at)
+                case "sent":
+                    reply = next(sent[shop.phone])
+                    yield ("out", shop.id, reply["to"], reply["id"], reply["text"], at)
+                case _:
+                    yield ("online", shop.id, "", "", at)

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from flowhq.killpoints import KillPoint
+from tests.faults.traffic import OWNER_SHARE
 from tests.faults.verdict import Verdict
 from tests.faults.world import World, wait
 
@@ -82,9 +83,12 @@ def throw(
     browsers: int = 0,
     longest_s: float = 4.0,
     nth_max: int = NTH_MAX,
+    first: KillPoint = KillPoint.AFTER_INBOX,
 ) -> list[Blow]:
-    """So many blows: every second kill at a point, the points in turns; the others in between."""
+    """So many blows: every second kill at a point, the points in turns from the ``first`` on; the
+    others in between."""
     points = list(KillPoint)
+    points = points[points.index(first) :] + points[: points.index(first)]
     blows = [
         Blow(Kind.POINT, 0.0, f"{points[number // 2 % len(points)]}:{dice.randint(1, nth_max)}")
         if number % 2
@@ -154,7 +158,7 @@ class PeerArena:
     def load(self) -> None:
         chats, habits = HABITS[self._loads % len(HABITS)]
         self._loads += 1
-        self._world.load(self._rate, chats=chats, **habits)
+        self._world.load(self._rate, chats=chats, owners=OWNER_SHARE, **habits)
 
     def strike(self, blow: Blow) -> None:
         daemon = self._world.daemon

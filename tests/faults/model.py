@@ -1,24 +1,26 @@
 """One tenant on a real PostgreSQL in this process, whose process can "die" and come back.
 
-A death drops everything in memory: no later call of the dead run reaches the ledger, transactions
-under way are rolled back, events not yet read are gone. Database and platform stay.
+A death drops everything in memory: no later call of the dead run reaches the database, transactions
+under way are rolled back, a single call under way was done or was not, events not yet read are
+gone. Database and platform stay.
 """
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import asyncpg
+from asyncpg import Record
 
 from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.bot.memory import Memory
 from flowhq.bot.tenant import TenantParts, TenantRunner
-from flowhq.clock import Clock
 from flowhq.config import LimitSettings, SupervisorSettings
+from flowhq.db.chats import resume_chat
 from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database, Tx
@@ -30,15 +32,16 @@ from flowhq.model import (
     DesiredState,
     InboundMessage,
     Jid,
-    OutboundMessage,
+    MessageId,
     Outcome,
     Reason,
     TenantId,
 )
-from tests.fakes.channel import FakeChannel
 from tests.fakes.guards import guards
-from tests.fakes.ledger import FakeStatusBook
+from tests.fakes.memory import memory
 from tests.fakes.responder import FakeResponder
+from tests.fakes.statusbook import FakeStatusBook
+from tests.faults.modelplatform import Platform
 
 T = TypeVar("T")
 
@@ -48,6 +51,19 @@ QUIET_WITHIN_S = 60.0
 POLL_S = 0.005
 # Lanes that overflow, and nothing that holds replies back.
 LIMITS = LimitSettings(pace_ms=0, chat_queue=2)
+
+CHAT = """
+SELECT c.id FROM chat_aliases a
+JOIN conversations c ON c.tenant_id = a.tenant_id AND c.chat_key = a.chat_key
+WHERE a.tenant_id = $1 AND a.jid = $2
+"""
+SETTLED = """
+SELECT i.wa_message_id AS id FROM inbox i
+WHERE i.tenant_id = $1 AND i.state NOT IN ('new', 'retry') AND NOT EXISTS (
+    SELECT FROM outbox o WHERE o.tenant_id = i.tenant_id AND o.cause = i.wa_message_id
+        AND o.state IN ('planned', 'sending', 'unknown')
+)
+"""
 
 
 class FastClock:
@@ -71,41 +87,65 @@ class DiedError(Exception):
     """The process that asks is dead."""
 
 
-class Life:
-    """One process's life, and how the database treats it."""
+class Server:
+    """How PostgreSQL treats whoever asks."""
 
-    def __init__(self, memory: Memory) -> None:
-        self.dead = False
-        self.memory = memory
-        self.outage = False
+    def __init__(self) -> None:
+        self.away = False
         self.lost_answers = 0
-        """So many of the next commits happen, and their answers never come."""
+        """So much of what is asked next is done, and the answers never come."""
+        self.lost = 0
+        """So many never came."""
+
+    def behave(self) -> None:
+        self.away, self.lost_answers = False, 0
 
 
-class MortalLedger(PostgresLedger):
-    """The ledger as one process sees it."""
+class MortalDatabase(Database):
+    """The database as one process sees it: DiedError for whatever a dead one asks."""
 
-    def __init__(
-        self, database: Database, tenant_id: TenantId, key: bytes, life: Life, clock: Clock
-    ) -> None:
-        super().__init__(database, tenant_id, key, monotonic=clock.monotonic)
-        self._life = life
+    def __init__(self, url: str, server: Server) -> None:
+        super().__init__(url, min_size=1, max_size=4)
+        self.dead = False
+        self._server = server
 
     @asynccontextmanager
-    async def _tx(self) -> AsyncIterator[Tx]:
-        self._check()
-        async with super()._tx() as tx:
+    async def tenant(self, tenant_id: TenantId) -> AsyncIterator[Tx]:
+        self._refuse()
+        async with super().tenant(tenant_id) as tx:
             yield tx
-            self._check()
-        if self._life.lost_answers:
-            self._life.lost_answers -= 1
-            raise StoreUnavailableError("The answer to the commit never came.")
+            self._refuse()
+        self._answer()
 
-    def _check(self) -> None:
-        if self._life.dead:
+    async def call(self, tenant_id: TenantId, sql: str, *args: object) -> Record | None:
+        self._refuse()
+        row = await super().call(tenant_id, sql, *args)
+        self._answer()
+        return row
+
+    def _refuse(self) -> None:
+        if self.dead:
             raise DiedError
-        if self._life.outage:
+        if self._server.away:
             raise StoreUnavailableError("PostgreSQL is away.")
+
+    def _answer(self) -> None:
+        if self.dead:
+            raise DiedError
+        if self._server.lost_answers:
+            self._server.lost_answers -= 1
+        elif not self._server.away:
+            return
+        self._server.lost += 1
+        raise StoreUnavailableError("The answer never came.")
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One process: its connections, and its memory, which outlives its pages."""
+
+    database: MortalDatabase
+    memory: Memory
 
 
 class Discreet(FakeResponder):
@@ -119,36 +159,22 @@ class Discreet(FakeResponder):
         return super().respond(message, view, now=now)
 
 
-class Platform(FakeChannel):
-    """Counts what reaches the customers, repeats included."""
-
-    def __init__(self) -> None:
-        super().__init__(buffer=10_000)
-        self.arrivals: list[OutboundMessage] = []
-
-    def behave(self) -> None:
-        """From now on every send ends well, and what was held goes out."""
-        self._planned.clear()
-        self.send_mode = "ok"
-        self.release()
-
-    def _reach(self, message: OutboundMessage) -> None:
-        self.arrivals.append(message)
-        super()._reach(message)
-
-
 class Shop:
     """The tenant: its platform, its database, and at most one process that runs it."""
 
-    def __init__(self, database: Database, tenant_id: TenantId, key: bytes) -> None:
+    def __init__(self, url: str, database: Database, tenant_id: TenantId, key: bytes) -> None:
         self.database = database
+        """To look into, whatever becomes of the process."""
         self.tenant_id = tenant_id
         self.platform = Platform()
-        self.life = Life(Memory())
+        self.server = Server()
         self.deaths = 0
         self.clock = FastClock()
+        self.platform.monotonic = self.clock.monotonic
+        self._url = url
         self._key = key
         self._guards = guards(self.clock)
+        self._life: Life | None = None
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -164,7 +190,7 @@ class Shop:
             row.tenant_id,
         )
         key = (await load_installation(url)).tenant_key(row.tenant_id)
-        return cls(database, row.tenant_id, key)
+        return cls(url, database, row.tenant_id, key)
 
     async def close(self) -> None:
         await self.die()
@@ -174,12 +200,19 @@ class Shop:
 
     @property
     def runs(self) -> bool:
-        return self._task is not None
+        return self._life is not None
 
-    async def start(self, memory: Memory | None = None) -> None:
-        """A process begins, or goes on with its memory; the page is ready."""
-        self.life = Life(memory or Memory())
-        ledger = MortalLedger(self.database, self.tenant_id, self._key, self.life, self.clock)
+    async def start(self) -> None:
+        """A process begins; its page is ready."""
+        database = MortalDatabase(self._url, self.server)
+        await database.open()
+        self._life = Life(database, memory(self.clock))
+        await self._run(self._life)
+
+    async def _run(self, life: Life) -> None:
+        ledger = PostgresLedger(
+            life.database, self.tenant_id, self._key, monotonic=self.clock.monotonic
+        )
         lifecycle = Lifecycle(
             self.tenant_id,
             FakeStatusBook(),
@@ -198,7 +231,7 @@ class Shop:
             clock=self.clock,
             limits=LIMITS,
             supervision=SupervisorSettings(),
-            memory=self.life.memory,
+            memory=life.memory,
         )
         opened = self.platform.opened
         self._task = asyncio.create_task(TenantRunner(parts).run())
@@ -207,24 +240,28 @@ class Shop:
 
     async def die(self) -> None:
         """kill -9, as far as a task can."""
+        life, self._life = self._life, None
+        if life is None:
+            return
         self.deaths += 1
-        self.life.dead = True
+        life.database.dead = True
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await self.platform.close()
+        await life.database.close()
 
     async def supervise(self) -> None:
         """A run that ended because its page did is begun anew; any other end is a defect."""
         await asyncio.sleep(POLL_S)
-        if self._task is None or not self._task.done():
+        if self._life is None or self._task is None or not self._task.done():
             return
         task, self._task = self._task, None
         error = task.exception()
         assert isinstance(error, ChannelRestartError), repr(error)
         await self.platform.close()
-        await self.start(self.life.memory)
+        await self._run(self._life)
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -233,15 +270,25 @@ class Shop:
         async with self.database.tenant(self.tenant_id) as tx:
             return [dict(row) for row in await tx.fetch(sql, self.tenant_id, *args)]
 
+    async def settled(self, messages: Iterable[InboundMessage]) -> set[MessageId]:
+        """Those with which the tenant is done: recorded, decided, and no reply is under way."""
+        done = {row["id"] for row in await self.rows(SETTLED)}
+        return {message.message_id for message in messages} & done
+
     async def recorded(self, message: InboundMessage) -> bool:
         sql = "SELECT 1 FROM inbox WHERE tenant_id = $1 AND from_me = $2 AND wa_message_id = $3"
         return bool(await self.rows(sql, message.from_me, message.message_id))
 
+    async def resume(self, jid: Jid) -> None:
+        """An operator ends the bot's silence in this chat."""
+        (chat,) = await self.rows(CHAT, jid)
+        await resume_chat(self.database, self.tenant_id, chat["id"], actor="admin")
+
     async def heal(self) -> None:
         """Everything behaves again, and a page that was loaded anew reads what was missed."""
         self.platform.behave()
+        self.server.behave()
         if self.runs:
-            self.life.outage, self.life.lost_answers = False, 0
             self.platform.crash(Reason.PAGE_CRASHED)
             await self.until(self._ended)
             await self.supervise()
@@ -261,22 +308,6 @@ class Shop:
                 await self.supervise()
             assert time.monotonic() < deadline, "it did not come true in time"
             await asyncio.sleep(POLL_S)
-
-
-class Told:
-    """What the model remembers of one chat, to hold the tenant to."""
-
-    def __init__(self, *jids: Jid) -> None:
-        self.jids = jids
-        self.asked: list[InboundMessage] = []
-        self.by_a_person = False
-        self.silent_from: int | None = None
-        """From this message on the owner's takeover was recorded before it was written."""
-
-
-def repeated(arrivals: list[OutboundMessage]) -> list[str]:
-    counts = Counter(message.client_id for message in arrivals)
-    return [message_id for message_id, count in counts.items() if count > 1]
 
 
 async def _value(url: str, sql: str, *args: object) -> Any:

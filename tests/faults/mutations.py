@@ -98,6 +98,9 @@ MUTATIONS = {
                 "lambda: self._ledger.mark_sending(row.outbox_id)):\n"
                 "            return None\n"
                 '        self._traces.mark_reply(row.outbox_id, "commit")\n'
+                "        if not self._online.is_set():\n"
+                "            return replace(row, state=OutboxState.SENDING, "
+                "attempts=row.attempts + 1)\n"
                 "        return await self._hand_over(row)\n",
                 "        handed = await self._hand_over(row)\n"
                 "        await until_stored(self._clock, "

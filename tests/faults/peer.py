@@ -96,7 +96,6 @@ class Peer:
             case "look_up":
                 return {"ack": account.look_up(call["id"])}
             case "history":
-                account.readings += 1
                 found = account.history(call["chat"], call["since"], call["limit"])
                 return {"messages": found}
             case "chats":
@@ -186,11 +185,7 @@ class Peer:
             self.accounts[tenant].say(**message)
 
     def _tell(self, tenant: str, event: dict[str, Any]) -> None:
-        """Tell the page something that is in no store and no journal."""
-        tell = self.accounts[tenant].tell
-        if tell is None:
-            raise ValueError("no page listens")
-        tell(event)
+        self.accounts[tenant].inject(event)
 
     def _release(self, tenant: str = "") -> None:
         for account in self._chosen(tenant):

@@ -3,12 +3,17 @@
     python -m tests.faults.proxy LISTEN_SOCKET SERVER_SOCKET HABITS_FILE
 
 The file has JSON, read whenever it changes: ``delay_s`` is added to each thing the daemon asks,
-``lose_commits`` is the share of commits whose answer never comes: the connection ends instead.
+``lose_answers`` is the share of answers to what was a transaction, by its COMMIT or by itself, that
+never come: the connection ends instead. Preparing a statement and the first moment of a connection
+end in the same way, and are lost as often. Each answer lost is a line of output: "lost", then the
+tag of its command ("COMMIT"), "row" for what gave one row and may have more (a call of a function),
+or nothing; and "of a chat" if the address of one is in it.
 """
 
 import asyncio
 import contextlib
 import random
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -18,8 +23,13 @@ import orjson
 
 CHUNK_BYTES = 65_536
 READ_EVERY_S = 0.05
-COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
-"""CommandComplete of a COMMIT: type, length, tag (PostgreSQL's protocol 3.0)."""
+IDLE = b"Z\x00\x00\x00\x05I"
+"""ReadyForQuery outside of a transaction: one has just ended (PostgreSQL's protocol 3.0)."""
+TAG = re.compile(rb"C\x00\x00\x00.([A-Z]+[ 0-9]*)\x00" + IDLE, re.DOTALL)
+"""CommandComplete before it: type, length, tag."""
+ROW = b"s\x00\x00\x00\x04" + IDLE
+"""PortalSuspended before it: only the first row was wanted."""
+ADDRESS = b"@c.us"
 
 
 class Proxy:
@@ -29,7 +39,7 @@ class Proxy:
         self._dice = random.Random(1)
         self._read_at = 0
         self.delay_s = 0.0
-        self.lose_commits = 0.0
+        self.lose_answers = 0.0
 
     async def keep_reading(self) -> None:
         while True:
@@ -38,7 +48,7 @@ class Proxy:
                 if changed_at != self._read_at:
                     habits = orjson.loads(self._habits.read_bytes())
                     self.delay_s = habits.get("delay_s", 0.0)
-                    self.lose_commits = habits.get("lose_commits", 0.0)
+                    self.lose_answers = habits.get("lose_answers", 0.0)
                     self._read_at = changed_at
             await asyncio.sleep(READ_EVERY_S)
 
@@ -70,9 +80,24 @@ class Proxy:
     ) -> None:
         loop = asyncio.get_running_loop()
         while data := await reader.read(CHUNK_BYTES):
-            if not delayed and COMMITTED in data and self._dice.random() < self.lose_commits:
+            if not delayed and self._is_lost(data):
                 return
             line.put_nowait((loop.time() + (self.delay_s if delayed else 0.0), data))
+
+    def _is_lost(self, data: bytes) -> bool:
+        if IDLE not in data or self._dice.random() >= self.lose_answers:
+            return False
+        tag = TAG.search(data)
+        told = ["lost"]
+        if tag is not None:
+            told.append(tag[1].decode())
+        elif ROW in data:
+            told.append("row")
+        if ADDRESS in data:
+            told.append("of a chat")
+        sys.stdout.write(" ".join(told) + "\n")
+        sys.stdout.flush()
+        return True
 
     async def _give(
         self, line: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter

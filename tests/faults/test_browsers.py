@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from flowhq.killpoints import KillPoint
 from tests.faults.browsers import BrowserArena
 from tests.faults.campaign import Kind, throw, wage
 
 SEED = 20261121
+AROUND = frozenset({KillPoint.AFTER_SENDING, KillPoint.AFTER_SEND_BEFORE_ACK, KillPoint.AFTER_ACK})
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -30,8 +32,18 @@ def arena(tmp_path: Path) -> Iterator[BrowserArena]:
 def test_killed_daemons_databases_browsers_and_drivers_cost_no_message_and_repeat_none(
     arena: BrowserArena,
 ) -> None:
-    blows = throw(random.Random(SEED), kills=5, stops=1, browsers=3, longest_s=4.0, nth_max=4)
-    outcome = wage(arena, blows, batch=9)
+    blows = throw(
+        random.Random(SEED),
+        kills=6,
+        stops=1,
+        browsers=3,
+        longest_s=4.0,
+        nth_max=4,
+        first=KillPoint.AFTER_SENDING,
+    )
+    outcome = wage(arena, blows, batch=len(blows))
     assert not outcome.broken
     assert outcome.blows[Kind.BROWSER] == 3
+    # The three points around a send; the others are struck in tests/faults/test_kills.py.
+    assert {blow.name.partition(":")[0] for blow in blows if blow.kind is Kind.POINT} == AROUND
     assert outcome.verdict.replies > 20

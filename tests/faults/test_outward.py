@@ -14,6 +14,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.acceptance.programs import until
+from tests.faults.journal import Entry, entries
 from tests.faults.world import World, running, wait
 
 SEED = 20261103
@@ -83,6 +84,17 @@ def count(world: World, sql: str) -> int:
     return int(world.postgres.query(sql)[0]["count"])
 
 
+def ids_told(receiver: Receiver, kind: str) -> set[str]:
+    documents = (document for document in receiver.documents if document["type"] == kind)
+    return {document["data"]["wa_message_id"] for document in documents}
+
+
+def ids_of(seen: list[Entry], kind: str, *, by_owner: bool | None = None) -> set[str]:
+    """Of the journal's messages of this kind, by the owner or by customers if it matters."""
+    found = (entry for entry in seen if entry[0] == kind)
+    return {entry[3] for entry in found if by_owner is None or entry[4] == by_owner}
+
+
 def test_a_receiver_gets_every_event_though_the_daemon_is_killed_again_and_again(
     world: World,
 ) -> None:
@@ -116,6 +128,11 @@ def test_a_receiver_gets_every_event_though_the_daemon_is_killed_again_and_again
     assert sum(map(len, expected.values())) > 100
     assert {tenant: list(dict.fromkeys(numbers)) for tenant, numbers in told.items()} == expected
     assert receiver.refused == []
+    # And as seen from outside: whatever came in or reached a customer is among them.
+    seen = list(entries(world.peer.journal))
+    assert ids_told(receiver, "message.in") == ids_of(seen, "in", by_owner=False)
+    sent = ids_of(seen, "out") | ids_of(seen, "in", by_owner=True)
+    assert sent <= ids_told(receiver, "message.out")
 
 
 def test_the_cookbook_works_as_it_is_printed(world: World) -> None:

@@ -80,6 +80,17 @@ async def test_it_is_over_when_nobody_failed_for_a_while() -> None:
     assert bench.brake.incidents == 2
 
 
+async def test_stale_tenants_that_are_told_of_in_each_round_do_not_keep_it_alive() -> None:
+    bench = Bench()
+    rounds = 0
+    while bench.fail(1, 2, 3, 4, reason=Reason.STALE) and rounds < 10:
+        await bench.clock.advance(WINDOW_S / 4)
+        rounds += 1
+        if bench.brake.incident() is None:
+            break
+    assert rounds == 5
+
+
 async def test_without_an_incident_nobody_waits() -> None:
     bench = Bench()
     bench.starting = 50

@@ -8,10 +8,20 @@ import sys
 from playwright.async_api import Error
 from playwright.async_api import TimeoutError as LimitError
 
-from flowhq.errors import ChannelRestartError, FlowHQError, MisconfiguredError
+from flowhq.errors import (
+    ChannelRestartError,
+    FlowHQError,
+    MisconfiguredError,
+    PageReadError,
+    UnlinkedError,
+)
 from flowhq.model import Reason
 
 INSTALL_CHROMIUM = f"{sys.executable} -m playwright install --with-deps chromium"
+
+LOOK_AT_IT = (
+    "Look at the page with a normal browser; if it changed, a newer version of Flow HQ is needed."
+)
 
 NAVIGATED = (
     "Execution context was destroyed",
@@ -98,14 +108,17 @@ def unreachable(url: str, why: str = "") -> ChannelRestartError:
 
 
 def page_unusable(what: str) -> ChannelRestartError:
-    return ChannelRestartError(
-        what,
-        reason=Reason.PAGE_UNUSABLE,
-        next_step=(
-            "Look at the page with a normal browser; if it changed, a newer version of Flow HQ "
-            "is needed."
-        ),
-    )
+    return ChannelRestartError(what, reason=Reason.PAGE_UNUSABLE, next_step=LOOK_AT_IT)
+
+
+def page_cannot_tell(asked: str, why: str) -> PageReadError:
+    what = f"The page could not answer {asked!r} ({why})."
+    return PageReadError(what, reason=Reason.PAGE_UNUSABLE, next_step=LOOK_AT_IT)
+
+
+def unlinked(asked: str) -> UnlinkedError:
+    what = f"The page was logged out before it answered {asked!r}."
+    return UnlinkedError(what, reason=Reason.LOGGED_OUT)
 
 
 def page_not_known(limit_s: float, versions: str, page_version: str) -> ChannelRestartError:

@@ -61,6 +61,8 @@ class Feed:
         self._codes_shown = 0
         self._logout_told = False
         self._ready_told = False
+        self.is_unlinked = False
+        """It told a logout, and was not ready since."""
         self.document = 0
         self.page_version = ""
         self.unreadable = 0
@@ -141,7 +143,7 @@ class Feed:
         return MessageSeen(message, self._clock.monotonic())
 
     def _ready(self, raw: dict[str, Any]) -> ChannelEvent:
-        self._logout_told = False
+        self._logout_told = self.is_unlinked = False
         phone, lid = (convert.digits(convert.string(raw, name)) for name in ("phone", "lid"))
         return Ready(phone, lid, self.document)
 
@@ -159,7 +161,7 @@ class Feed:
         return QrShown(convert.string(raw, "text"), self._clock.now() + timedelta(seconds=lives_s))
 
     def _logged_out(self, reason: str) -> LoggedOut:
-        self._logout_told = True
+        self._logout_told = self.is_unlinked = True
         return LoggedOut(reason or "unknown")
 
     def _put(self, event: ChannelEvent) -> None:

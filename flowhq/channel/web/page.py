@@ -165,9 +165,9 @@ class WebChannel:
 
     async def _read(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         """An answer that is needed; a page that cannot give it is no use."""
-        answer = await self._tab.ask(name, given, limit_s=READ_LIMIT_S)
+        answer = await self._tab.ask(name, given, limit_s=READ_LIMIT_S, needs_link=True)
         if "error" in answer:
-            raise faults.page_unusable(f"The page could not answer {name!r} ({answer['error']}).")
+            raise faults.page_cannot_tell(name, answer["error"])
         return answer
 
     async def _try(self, name: str, given: dict[str, Any]) -> None:

@@ -211,14 +211,19 @@ class Tab:
 
     # -- asking -----------------------------------------------------------------------------------
 
-    async def ask(self, name: str, given: dict[str, Any], *, limit_s: float) -> dict[str, Any]:
-        """What the page answers; asked again in the new document if one comes meanwhile."""
+    async def ask(
+        self, name: str, given: dict[str, Any], *, limit_s: float, needs_link: bool = False
+    ) -> dict[str, Any]:
+        """What the page answers; asked again in the new document if one comes meanwhile.
+        ``needs_link``: a page without a link never answers; UnlinkedError if it lost it."""
         try:
             async with asyncio.timeout(limit_s):
                 while True:
                     answer = await self.ask_once(name, given)
                     if answer is not None:
                         return answer
+                    if needs_link and self.feed.is_unlinked:
+                        raise faults.unlinked(name)
                     await asyncio.sleep(RETRY_S)
         except TimeoutError:
             raise faults.page_hung(name, limit_s) from None

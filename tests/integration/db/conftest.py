@@ -1,14 +1,16 @@
 """The database floor's tests run twice: on the embedded server, and on an ordinary one by URL."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 
 from flowhq.db.installation import Installation, load_installation
 from flowhq.db.ledger import PostgresLedger
-from flowhq.db.pool import Database
+from flowhq.db.pool import Database, Tx
 from flowhq.db.tenants import NewTenant, create_tenant
+from flowhq.errors import StoreUnavailableError
 from flowhq.model import TenantId
 from tests.pg import (
     database,
@@ -30,6 +32,13 @@ __all__ = [
     "plain_url",
     "postgres_url",
 ]
+
+
+# How many wait for what somebody else has locked.
+WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 @pytest.fixture(params=["embedded", "by-url"])
@@ -73,3 +82,17 @@ async def shop(store: Database, installation: Installation) -> Shop:
 @pytest.fixture
 async def other_shop(store: Database, installation: Installation) -> Shop:
     return await open_shop(store, installation, "+255700000002")
+
+
+class Dies(Database):
+    """A database that is gone after so many transactions of a tenant."""
+
+    lives = 0
+
+    @asynccontextmanager
+    async def tenant(self, tenant_id: TenantId) -> AsyncIterator[Tx]:
+        async with super().tenant(tenant_id) as tx:
+            self.lives -= 1
+            if self.lives < 0:
+                raise StoreUnavailableError("gone")
+            yield tx

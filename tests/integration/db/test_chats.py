@@ -1,20 +1,16 @@
 """One person, one chat, whatever jid it shows under."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from asyncpg import Record
 
 from flowhq.db import contacts, deadletters, inbox
-from flowhq.db.pool import Tx
 from flowhq.errors import NotFoundError
-from flowhq.model import Ack, InboundMessage, InboxKey, InboxState, Jid, Reply, TenantId
+from flowhq.model import Ack, InboxKey, InboxState, Jid, Reply
 from tests.fakes.clock import until
 from tests.integration.db.conftest import Shop
+from tests.integration.db.interleaving import recording, rows, waits_or_is_done
 from tests.integration.db.messages import (
     ASHA,
     ASHA_LID,
@@ -28,35 +24,6 @@ from tests.integration.db.messages import (
 
 LID_DIGITS = ASHA_LID.partition("@")[0]
 NOTICE = Reply("Subiri", "please_wait")
-
-
-async def rows(shop: Shop, sql: str) -> list[Record]:
-    async with shop.database.tenant(shop.tenant_id) as tx:
-        return await tx.fetch(sql)
-
-
-class OneTransaction:
-    """For a call that is a transaction of its own elsewhere."""
-
-    def __init__(self, tx: Tx) -> None:
-        self._tx = tx
-
-    async def call(self, tenant_id: TenantId, sql: str, *args: object) -> Record | None:
-        return await self._tx.fetchrow(sql, tenant_id, *args)
-
-
-@asynccontextmanager
-async def recording(shop: Shop, message: InboundMessage) -> AsyncIterator[None]:
-    """The message is recorded, and its transaction is open until the end."""
-    async with shop.database.tenant(shop.tenant_id) as tx:
-        how = inbox.Recording(InboxState.NEW, "", 0.0)
-        await inbox.record(OneTransaction(tx), shop.tenant_id, message, how)  # type: ignore[arg-type]
-        yield
-
-
-async def waits_or_is_done(shop: Shop, task: "asyncio.Task[Any]") -> bool:
-    (waiting,) = await rows(shop, "SELECT count(*) FROM pg_locks WHERE NOT granted")
-    return task.done() or waiting["count"] > 0
 
 
 async def test_a_mapping_in_the_first_message_makes_both_jids_one_chat(shop: Shop) -> None:
@@ -192,6 +159,37 @@ async def test_a_message_that_waits_in_no_chat_is_not_taken_for_settled(shop: Sh
     with pytest.raises(NotFoundError):
         await shop.ledger.process(recorded.key, say("Karibu"))
     assert [one.key for one in await shop.ledger.waiting(None, limit=9)] == [recorded.key]
+
+
+async def test_a_message_that_is_put_off_while_its_chat_is_merged_is_not_counted_at_the_next_start(
+    shop: Shop,
+) -> None:
+    await shop.ledger.record(message("3A1", chat=ASHA_LID), state=InboxState.NEW)
+    put_off = await shop.ledger.record(message("3A2", chat=ASHA_PN), state=InboxState.NEW)
+    both = message("3A3", chat=ASHA_PN, lid=LID_DIGITS)
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        await inbox.postpone(tx, shop.tenant_id, put_off.key, "ValueError")
+        joining = asyncio.create_task(shop.ledger.record(both, state=InboxState.NEW))
+        await until(lambda: waits_or_is_done(shop, joining))
+    assert (await joining).merged == (BY_PHONE,)
+    assert await shop.ledger.count_interrupted() == []
+    second_wait_s = inbox.ATTEMPT_WAITS_S[1]
+    assert await shop.ledger.postpone(put_off.key, error="ValueError") == second_wait_s
+
+
+async def test_a_message_that_brings_the_number_waits_for_the_step_before_it(shop: Shop) -> None:
+    first = await shop.ledger.record(message("3A1", chat=ASHA_LID), state=InboxState.NEW)
+    async with shop.database.tenant(shop.tenant_id) as holder:
+        await holder.execute("SELECT FROM conversations FOR NO KEY UPDATE")
+        step = asyncio.create_task(shop.ledger.process(first.key, say("Karibu")))
+        await until(lambda: waits_or_is_done(shop, step))
+        both = message("3A2", chat=ASHA_LID, phone=ASHA)
+        joining = asyncio.create_task(shop.ledger.record(both, state=InboxState.NEW))
+        await until(lambda: waits_or_is_done(shop, joining, waiting=2))
+    (row,) = await step
+    assert (await joining).chat_key == row.chat_key == BY_LID
+    (contact,) = await rows(shop, "SELECT phone_number, lid FROM contacts")
+    assert tuple(contact) == ("+255712345678", ASHA_LID)
 
 
 async def test_recording_while_chats_merge_loses_nothing(shop: Shop) -> None:

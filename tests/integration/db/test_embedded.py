@@ -112,12 +112,12 @@ async def test_nothing_listens_on_a_port_and_the_directory_is_closed(home: Path)
 
 
 async def test_another_user_of_the_machine_is_shut_out(home: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can try it as somebody else")
     path = str(home / "run" / ".s.PGSQL.5432")
     reach = f"import socket; socket.socket(socket.AF_UNIX).connect({path!r})"
     async with EmbeddedPostgres(home) as server:
         assert server.socket_dir == home / "run"
-        if os.geteuid() != 0:
-            return  # nobody else to try it as
         stranger = await asyncio.create_subprocess_exec(
             "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--",
             "/usr/bin/python3", "-c", reach, stderr=asyncio.subprocess.PIPE,
@@ -268,9 +268,8 @@ async def test_a_server_that_dies_at_its_start_says_why(home: Path) -> None:
     async with EmbeddedPostgres(home):
         pass
     (home / "data" / "global" / "pg_control").unlink()
-    with pytest.raises(MisconfiguredError, match="PostgreSQL ended at its start") as refused:
+    with pytest.raises(MisconfiguredError, match=r"ended at its start: .*pg_control"):
         await EmbeddedPostgres(home).open()
-    assert "FATAL" in str(refused.value) or "PANIC" in str(refused.value) or refused.value.next_step
 
 
 async def test_its_log_quotes_no_row(home: Path) -> None:

@@ -1,10 +1,11 @@
 """What is too old goes, nothing else does, and a crash at any point costs nothing but time."""
 
+import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,25 @@ from typing import Any
 import pytest
 
 from flowhq.config import RetentionSettings
-from flowhq.db import archive, audit, days, retention, sweeps
+from flowhq.db import archive, audit, days, deadletters, retention, sweeps
 from flowhq.db.audit import EntryFilter
 from flowhq.db.deadletters import requeue
 from flowhq.db.owner import owner_connection
 from flowhq.db.partitions import make_day
-from flowhq.db.pool import Database, Tx
+from flowhq.db.pool import Database
 from flowhq.db.retention import Terms
 from flowhq.db.tenants import update_tenant
-from flowhq.errors import FlowHQError, StoreUnavailableError, WrongStateError
+from flowhq.errors import (
+    FlowHQError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    WrongStateError,
+)
 from flowhq.metrics import Metrics
 from flowhq.model import InboxState, TenantId
 from flowhq.sweeping import Sweeper
-from tests.fakes.clock import FakeClock
-from tests.integration.db.conftest import Shop
+from tests.fakes.clock import FakeClock, until
+from tests.integration.db.conftest import WAITING, Dies, Shop
 from tests.integration.db.messages import message
 
 NOW = datetime.now(UTC)
@@ -118,20 +124,6 @@ async def test_another_tenants_texts_are_its_own_matter(shop: Shop, other_shop: 
     assert (await texts(shop), await texts(other_shop)) == (0, 1)
 
 
-class Dies(Database):
-    """A database that is gone after so many transactions."""
-
-    lives = 0
-
-    @asynccontextmanager
-    async def tenant(self, tenant_id: TenantId) -> AsyncIterator[Tx]:
-        async with super().tenant(tenant_id) as tx:
-            self.lives -= 1
-            if self.lives < 0:
-                raise StoreUnavailableError("gone")
-            yield tx
-
-
 @pytest.mark.parametrize("lives", [1, 2, 3, 5])
 async def test_wherever_it_is_cut_off_the_next_one_does_the_rest(
     shop: Shop, any_url: str, monkeypatch: pytest.MonkeyPatch, lives: int
@@ -179,18 +171,94 @@ async def test_what_was_to_be_said_goes_with_the_texts_unless_it_is_under_way(sh
         for name, state in {"a": "read", "b": "dead", "c": "unknown"}.items():
             await tx.execute(PLANNED, shop.tenant_id, name, state, ago(91))
     assert (await blank(shop))["replies"] == 2
+    assert await reply_states(shop) == {
+        "a": ("read", ""),
+        "b": ("cancelled", ""),
+        "c": ("unknown", "Siri"),
+    }
+    assert (await blank(shop))["replies"] == 0
+
+
+async def reply_states(shop: Shop) -> dict[str, tuple[str, str]]:
+    """State and text of each planned message, by its id."""
     async with shop.database.tenant(shop.tenant_id) as tx:
         rows = await tx.fetch(
             "SELECT client_id, state::text AS state, body ->> 'text' AS text FROM outbox "
             "WHERE tenant_id = $1 ORDER BY client_id",
             shop.tenant_id,
         )
-    assert [tuple(row) for row in rows] == [
-        ("a", "read", ""),
-        ("b", "cancelled", ""),
-        ("c", "unknown", "Siri"),
-    ]
+    return {row["client_id"]: (row["state"], row["text"]) for row in rows}
+
+
+async def test_a_reply_that_is_settled_late_loses_its_text_then(shop: Shop) -> None:
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        for name, state, back in (("a", "read", 95), ("b", "unknown", 93), ("c", "read", 91)):
+            await tx.execute(PLANNED, shop.tenant_id, name, state, ago(back))
+    assert (await blank(shop))["replies"] == 2
+    await count(shop, "UPDATE outbox SET state = 'read' WHERE tenant_id = $1 AND client_id = 'b'")
+    assert (await blank(shop))["replies"] == 1
+    assert set((await reply_states(shop)).values()) == {("read", "")}
+
+
+async def test_replies_that_were_done_with_the_last_time_are_not_looked_at_again(
+    shop: Shop,
+) -> None:
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        await tx.execute(PLANNED, shop.tenant_id, "a", "read", ago(91))
+    assert (await blank(shop))["replies"] == 1
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        await tx.execute(PLANNED, shop.tenant_id, "b", "read", ago(92))
     assert (await blank(shop))["replies"] == 0
+
+
+# -- what changes in the moment in which it is swept ----
+
+
+async def blanked_while(shop: Shop, url: str, sql: str, *args: object) -> Counter[str]:
+    """What the sweep takes that waits for somebody who is changing the rows."""
+    async with owner_connection(url) as looker, shop.database.tenant(shop.tenant_id) as tx:
+        await tx.fetch(sql, shop.tenant_id, *args)
+        blanking = asyncio.create_task(blank(shop))
+        await until(lambda: looker.fetchval(WAITING), "a sweep that waits")
+    gone: Counter[str] = await blanking
+    return gone
+
+
+async def test_a_dead_message_that_is_put_back_meanwhile_does_not_expire(
+    shop: Shop, any_url: str
+) -> None:
+    recorded = await shop.ledger.record(message(), state=InboxState.NEW)
+    await count(shop, "UPDATE inbox SET state = 'dead', done_at = $2 WHERE tenant_id = $1", ago(8))
+    put_back = deadletters.REQUEUE_SEEN
+    gone = await blanked_while(shop, any_url, put_back, recorded.key.message_id)
+    assert gone["payloads"] == 0
+    waiting = await shop.ledger.waiting(None, limit=10)
+    assert [one.key for one in waiting] == [recorded.key]
+    assert await count(shop, "SELECT payload IS NOT NULL FROM inbox WHERE tenant_id = $1")
+
+
+async def test_a_dead_reply_that_is_put_back_meanwhile_keeps_its_text_until_it_is_settled(
+    shop: Shop, any_url: str
+) -> None:
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        await tx.execute(PLANNED, shop.tenant_id, "a", "dead", ago(91))
+    gone = await blanked_while(shop, any_url, deadletters.REQUEUE_REPLIES, ["a"])
+    assert gone["replies"] == 0
+    assert await reply_states(shop) == {"a": ("unknown", "Siri")}
+    await count(shop, "UPDATE outbox SET state = 'read' WHERE tenant_id = $1")
+    assert (await blank(shop))["replies"] == 1
+
+
+async def test_a_chat_that_wakes_meanwhile_keeps_what_it_remembers(
+    shop: Shop, any_url: str
+) -> None:
+    await shop.ledger.record(message(), state=InboxState.NEW)
+    await count(shop, "UPDATE conversations SET last_message_at = $2 WHERE tenant_id = $1", ago(91))
+    wake = """UPDATE conversations SET last_message_at = now(), bot_state = '{"turn": 1}'
+        WHERE tenant_id = $1"""
+    assert (await blanked_while(shop, any_url, wake))["chats"] == 0
+    kept = "SELECT bot_state <> '{}' AND last_message <> '' FROM conversations WHERE tenant_id = $1"
+    assert await count(shop, kept)
 
 
 async def test_settled_rows_go_after_their_time_and_unsettled_ones_stay(shop: Shop) -> None:
@@ -482,3 +550,112 @@ async def test_tables_have_sizes(ledger: Ledger) -> None:
     assert {"inbox", "outbox", "tenant_events", "message_logs_default"} == set(keeping.sizes)
     assert all(day.size_bytes > 0 for day in keeping.days)
     assert len(keeping.days) == 17
+
+
+# -- one tenant that fails ----
+
+
+Swept = Callable[..., Awaitable[Counter[str]]]
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A step of the sweep that fails for one tenant."""
+
+    whole: Swept
+    tenant_id: TenantId
+    swept: list[TenantId] = field(default_factory=list)
+
+    async def __call__(
+        self, database: Database, tenant_id: TenantId, terms: Terms, **when: datetime
+    ) -> Counter[str]:
+        self.swept.append(tenant_id)
+        if tenant_id == self.tenant_id:
+            raise StoreTimeoutError("It took too long.")
+        return await self.whole(database, tenant_id, terms, **when)
+
+
+def in_turn(*shops: Shop) -> list[Shop]:
+    """As the sweep takes them: one that fails has another one behind it."""
+    return sorted(shops, key=lambda shop: shop.tenant_id.bytes)
+
+
+async def fails(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, step: str, shop: Shop
+) -> sweeps.Keeping:
+    """The diary after a sweep in which this step fails for this shop."""
+    failing = Failing(getattr(retention, step), shop.tenant_id)
+    monkeypatch.setattr(retention, step, failing)
+    await sweeper(ledger).sweep(NOW)
+    keeping = await sweeps.fetch_keeping(ledger.shop.database)
+    assert keeping.last is not None
+    assert keeping.last.outcome == "failed"
+    assert keeping.state.next_at is not None
+    assert keeping.state.next_at < NOW + timedelta(hours=2)
+    assert len(failing.swept) == 2
+    return keeping
+
+
+async def test_a_tenant_whose_texts_cannot_go_stops_no_other(
+    ledger: Ledger, other_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = in_turn(ledger.shop, other_shop)
+    for one in (first, second):
+        await write(one, 100, 3)
+    await count(first, retention.SET_MARK, ago(120))
+    keeping = await fails(ledger, monkeypatch, "blank_tenant", first)
+    assert keeping.last is not None
+    assert str(first.tenant_id) in keeping.last.detail
+    assert str(second.tenant_id) not in keeping.last.detail
+    assert "1 of 2 tenants" in keeping.last.detail
+    kept = {ledger.shop.tenant_id: 2}
+    assert await texts(second) == kept.get(second.tenant_id, 0)
+    assert await texts(first) == 3 + kept.get(first.tenant_id, 0)
+    assert not await ledger.is_there()
+
+
+async def test_a_tenant_whose_rows_cannot_go_stops_no_other(
+    ledger: Ledger, other_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = in_turn(ledger.shop, other_shop)
+    for one in (first, second):
+        await write(one, 405, 3)
+    await sweeper(ledger, metadata_days=500).sweep(NOW)
+    before = [await messages(first), await messages(second)]
+    keeping = await fails(ledger, monkeypatch, "delete_tenants_old", first)
+    assert keeping.last is not None
+    assert str(first.tenant_id) in keeping.last.detail
+    gone_with_the_day = {ledger.shop.tenant_id: 5}
+    assert before[0] - await messages(first) == gone_with_the_day.get(first.tenant_id, 0)
+    assert before[1] - await messages(second) == 3 + gone_with_the_day.get(second.tenant_id, 0)
+
+
+async def test_no_day_is_written_down_with_the_texts_of_a_tenant_that_failed(
+    ledger: Ledger, other_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = await fails(ledger, monkeypatch, "blank_tenant", ledger.shop)
+    assert keeping.last is not None
+    assert "Old days wait" in keeping.last.detail
+    assert await ledger.is_there()
+    assert await messages(ledger.shop) == 7
+    monkeypatch.undo()
+    await sweeper(ledger).sweep(NOW)
+    assert {row["message_text"] for row in ledger.archived()} == {""}
+
+
+async def test_a_database_that_is_away_is_not_asked_for_each_tenant(
+    ledger: Ledger, other_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = in_turn(ledger.shop, other_shop)
+    failing = Failing(retention.blank_tenant, first.tenant_id)
+
+    async def away(_: Database) -> None:
+        raise StoreUnavailableError("It is away.")
+
+    monkeypatch.setattr(retention, "blank_tenant", failing)
+    monkeypatch.setattr(Database, "ping", away)
+    await sweeper(ledger).sweep(NOW)
+    assert failing.swept == [first.tenant_id]
+    keeping = await sweeps.fetch_keeping(ledger.shop.database)
+    assert keeping.last is not None
+    assert (keeping.last.outcome, keeping.last.detail) == ("failed", "It is away.")

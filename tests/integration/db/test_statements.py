@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 import flowhq.db
-from flowhq.db import faults, figures, inbox, logs, outbox, tenantlists
+from flowhq.db import faults, figures, inbox, logs, outbox, retention, tenantlists
 from flowhq.db.installation import load_installation
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
@@ -18,6 +18,7 @@ from flowhq.db.tenantlists import TenantFilter
 from flowhq.model import DesiredState, Direction, Reason, TenantStatus
 from tests.integration.db.conftest import open_shop
 
+NOW = datetime.now(UTC)
 VERB = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b")
 
 
@@ -97,6 +98,12 @@ FROM generate_series(1, 2000) AS n
         (outbox.FIND_OWN, ("i5",), "outbox_client_id_key"),
         (outbox.PLANNED_FOR, ("m5",), "outbox_cause_part_key"),
         (logs.log_statement(logs.LogFilter())[0], (200,), "tenant_id_created_at_idx"),
+        (
+            retention.BLANK_REPLIES,
+            (NOW - timedelta(days=400), NOW - timedelta(days=90), 1000),
+            "outbox_planned_at_idx",
+        ),
+        (retention.FIND_REPLIES_MARK, (NOW,), "outbox_unsettled_idx"),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
 )

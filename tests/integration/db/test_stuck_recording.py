@@ -4,14 +4,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from flowhq.bot.chats import Place
+from flowhq.bot.chats import Place, QueuedMessage
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.trace import Traces
 from flowhq.clock import SystemClock
-from flowhq.config import LimitSettings
 from flowhq.db.installation import load_installation
 from flowhq.db.pool import Database
-from flowhq.model import ChatKey, InboxKey
+from flowhq.model import ChatKey
+from tests.fakes.memory import dedup
+from tests.fakes.recording import recording
 from tests.integration.db.conftest import Shop, open_shop
 from tests.integration.db.messages import ASHA_LID, BY_LID, BY_PHONE, message
 
@@ -31,18 +32,16 @@ class Door:
         self.lined_up: list[tuple[ChatKey, str]] = []
         clock = Hasty()
         self.inbound = Inbound(
-            shop.ledger,
-            clock,
-            LimitSettings(),
+            recording(shop.ledger, clock),
+            dedup(clock),
             Traces(clock),
             paused=lambda: False,
             line_up=self._line_up,
             lined_up=lambda recorded, one, place: None,
-            merged=lambda chat, others: None,
         )
 
-    def _line_up(self, chat: ChatKey, key: InboxKey) -> Place:
-        self.lined_up.append((chat, key.message_id))
+    def _line_up(self, chat: ChatKey, queued: QueuedMessage) -> Place:
+        self.lined_up.append((chat, queued.key.message_id))
         return Place.IN_LINE
 
     async def reasons(self) -> dict[str, str]:

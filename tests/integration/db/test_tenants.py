@@ -353,6 +353,23 @@ async def test_pairing_is_dated_once_and_forgotten_whole(shop: Shop) -> None:
     assert (await fetch_session(shop.database, shop.tenant_id)).last_seen_at == seen_at
 
 
+async def test_another_number_is_another_pairing_though_nobody_unlinked_the_one_before(
+    shop: Shop,
+) -> None:
+    first = await shop.ledger.save_identity(phone="255700000001", lid="555")
+    second = await shop.ledger.save_identity(phone="255700000002", lid="")
+    session = await fetch_session(shop.database, shop.tenant_id)
+    assert second > first
+    assert (session.own_jid, session.own_lid, session.paired_at) == (
+        "255700000002@c.us",
+        None,
+        second,
+    )
+    assert await shop.ledger.save_identity(phone="", lid="777") == second
+    session = await fetch_session(shop.database, shop.tenant_id)
+    assert (session.own_jid, session.own_lid) == ("255700000002@c.us", "777@lid")
+
+
 async def test_an_enum_value_that_is_none_is_refused(store: Database) -> None:
     row = await create_tenant(store, NEW)
     with pytest.raises((InvalidInputError, StoreRefusedError)):

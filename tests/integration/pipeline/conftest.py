@@ -30,6 +30,7 @@ from flowhq.model import (
 from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import PATIENCE_S, until
 from tests.fakes.guards import guards
+from tests.fakes.memory import memory
 from tests.fakes.responder import FakeResponder
 from tests.pg import database, pg_home, pg_server, postgres_url
 
@@ -73,8 +74,10 @@ class Pipeline:
         self.clock = SystemClock()
         self.ledger = PostgresLedger(database, tenant_id, key)
         self.channel = Watched()
+        self.channel.monotonic = self.clock.monotonic
         self.responder = Echo()
         self.guards = guards(self.clock)
+        self.memory = memory(self.clock)
         self.settings = QUICK
         self.task: asyncio.Task[None]
         self.runner: TenantRunner
@@ -100,6 +103,7 @@ class Pipeline:
                 clock=self.clock,
                 limits=self.settings,
                 supervision=SupervisorSettings(),
+                memory=self.memory,
             )
         )
         opened, asked = self.channel.opened, self.channel.asked
@@ -121,7 +125,7 @@ class Pipeline:
         return self.channel.receive(text, at=at, **more)
 
     def sent(self, chat: Jid = CUSTOMER) -> list[str]:
-        return [message.text for message in self.channel.sent if message.to == chat]
+        return [message.text for message in self.channel.reached if message.to == chat]
 
     async def value(self, sql: str, *args: object) -> Any:
         """One value of this tenant's rows; $1 is the tenant."""

@@ -121,12 +121,14 @@ async def test_an_endless_id_is_refused_and_told(
 
 @pytest.mark.parametrize("message_id", ["3A\x00", "\ud800", " ", "'; DROP TABLE inbox; --", "ü"])
 async def test_an_odd_id_is_recorded_or_refused(pipeline: Pipeline, message_id: str) -> None:
-    async with pipeline.running():
-        pipeline.receive("odd", message_id=message_id)
-        pipeline.channel.acknowledge(MessageId(message_id), Ack.READ)
-        await goes_on(pipeline)
-    answered = "re: odd" in pipeline.sent()
-    assert await pipeline.value(COUNT) == 1 + answered
+    with structlog.testing.capture_logs() as logs:
+        async with pipeline.running():
+            pipeline.receive("odd", message_id=message_id)
+            pipeline.channel.acknowledge(MessageId(message_id), Ack.READ)
+            await goes_on(pipeline)
+    refused = len(events_named(logs, "message refused"))
+    assert pipeline.sent() == ["re: odd"] * (1 - refused) + ["re: and now?"]
+    assert await pipeline.value(COUNT) == 2 - refused
 
 
 # -- times ----
@@ -137,6 +139,7 @@ async def test_an_odd_id_is_recorded_or_refused(pipeline: Pipeline, message_id: 
 async def test_a_message_of_an_impossible_time_is_recorded_and_stops_nothing(
     pipeline: Pipeline, at: datetime, live: bool
 ) -> None:
+    """In a backlog it is not read if it is older than the pairing."""
     other = Jid("255700000002@c.us")
     for run in range(3):
         async with pipeline.running():
@@ -146,6 +149,9 @@ async def test_a_message_of_an_impossible_time_is_recorded_and_stops_nothing(
             await goes_on(pipeline, f"run {run}")
         pipeline.receive(f"missed {run}", live=False)
     text = "SELECT count(*) FROM message_logs WHERE tenant_id = $1 AND message_text LIKE $2"
+    read = live or at == YEAR_9999
+    assert await pipeline.value(text, "impossible") == read
+    assert await pipeline.value(text, "the person") == read
     assert await pipeline.value(text, "run %") == 3
     assert await pipeline.value(text, "missed %") == 2
     cursors = """SELECT bool_and(last_timestamp <= now() AND last_timestamp > '1969-12-31')
@@ -212,9 +218,13 @@ async def test_what_is_no_chat_is_refused_and_told(pipeline: Pipeline, live: boo
     ids=["nul", "surrogate", "a million", "file name", "name", "numbers", "nested"],
 )
 async def test_odd_content_is_recorded_or_refused(pipeline: Pipeline, more: dict[str, Any]) -> None:
-    async with pipeline.running():
-        pipeline.receive(**more)
-        await goes_on(pipeline)
+    with structlog.testing.capture_logs() as logs:
+        async with pipeline.running():
+            message = pipeline.receive(**more)
+            await goes_on(pipeline)
+    recorded = "SELECT count(*) FROM inbox WHERE tenant_id = $1 AND wa_message_id = $2"
+    refused = len(events_named(logs, "message refused"))
+    assert await pipeline.value(recorded, message.message_id) == 1 - refused
 
 
 # -- acks ----

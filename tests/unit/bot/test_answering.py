@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from flowhq.bot.answering import LONGEST_WAIT_S, Answering
+from flowhq.bot.answering import LIVE_S, LONGEST_WAIT_S, Answering
+from flowhq.bot.chats import QueuedMessage
 from flowhq.bot.ratelimit import ReplyBudget
 from flowhq.bot.trace import Traces
 from flowhq.errors import ChannelRestartError
@@ -15,7 +16,6 @@ from flowhq.model import (
     ConversationView,
     Decision,
     InboundMessage,
-    InboxKey,
     InboxState,
     Jid,
     MessageId,
@@ -27,9 +27,10 @@ from flowhq.model import (
 )
 from tests.fakes.clock import EPOCH, FakeClock, settle
 from tests.fakes.guards import guards
-from tests.fakes.ledger import FakeLedger, OutboxRow
+from tests.fakes.ledger import FakeLedger
 from tests.fakes.meter import FakeMeter
 from tests.fakes.responder import FakeResponder
+from tests.fakes.rows import OutboxRow
 
 CHAT = Jid("255700000001@c.us")
 MAX_AGE_S = 3600.0
@@ -60,7 +61,7 @@ class Bench:
     def _send(self, _: ChatKey, rows: Sequence[OutboundMessage]) -> None:
         self.sent.extend(rows)
 
-    async def receive(self, number: int, chat: Jid = CHAT) -> tuple[ChatKey, InboxKey]:
+    async def receive(self, number: int, chat: Jid = CHAT) -> tuple[ChatKey, QueuedMessage]:
         message = InboundMessage(
             message_id=MessageId(f"3A{number:04}"),
             chat=chat,
@@ -73,13 +74,13 @@ class Bench:
         )
         self.traces.begin(message.message_id, self.clock.monotonic())
         recorded = await self.ledger.record(message, state=InboxState.NEW)
-        return recorded.chat_key, recorded.key
+        return recorded.chat_key, QueuedMessage(recorded.key, self.clock.monotonic())
 
     async def answer(self, number: int, chat: Jid = CHAT) -> list[OutboxRow]:
         """Receive and handle one message without letting time pass; its planned replies."""
-        chat_key, key = await self.receive(number, chat)
-        await self.answering.handle(chat_key, key)
-        return self.ledger.replies(key.message_id)
+        chat_key, queued = await self.receive(number, chat)
+        await self.answering.handle(chat_key, queued)
+        return self.ledger.replies(queued.key.message_id)
 
 
 @pytest.fixture
@@ -101,16 +102,16 @@ async def test_the_conversation_goes_on_from_the_last_turn(bench: Bench) -> None
 
 
 async def test_a_message_is_answered_once_however_often_it_is_lined_up(bench: Bench) -> None:
-    chat, key = await bench.receive(1)
+    chat, queued = await bench.receive(1)
     for _ in range(3):
-        await bench.answering.handle(chat, key)
+        await bench.answering.handle(chat, queued)
     assert len(bench.sent) == 1
     assert bench.responder.seen == ["3A0001"]
 
 
 async def test_two_at_once_answer_it_once(bench: Bench) -> None:
-    chat, key = await bench.receive(1)
-    await asyncio.gather(*(bench.answering.handle(chat, key) for _ in range(5)))
+    chat, queued = await bench.receive(1)
+    await asyncio.gather(*(bench.answering.handle(chat, queued) for _ in range(5)))
     assert len(bench.ledger.outbox) == 1
 
 
@@ -122,9 +123,9 @@ async def test_a_tenant_paused_meanwhile_answers_nothing(bench: Bench) -> None:
 
 
 async def test_a_message_that_waited_too_long_is_not_answered(bench: Bench) -> None:
-    chat, key = await bench.receive(1)
+    chat, queued = await bench.receive(1)
     await bench.clock.advance(MAX_AGE_S + 1)
-    await bench.answering.handle(chat, key)
+    await bench.answering.handle(chat, queued)
     assert bench.ledger.reasons()["3A0001"] == "too_old"
     assert bench.sent == []
 
@@ -132,7 +133,7 @@ async def test_a_message_that_waited_too_long_is_not_answered(bench: Bench) -> N
 async def test_a_contact_can_stop_the_bot_while_a_person_writes_to_them(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chat, key = await bench.receive(1)
+    chat, queued = await bench.receive(1)
     bench.ledger.conversations[chat].paused_until = EPOCH + timedelta(hours=1)
     seen: list[ConversationView] = []
 
@@ -141,7 +142,7 @@ async def test_a_contact_can_stop_the_bot_while_a_person_writes_to_them(
         return Decision(Outcome.DONE, "opt_out", opted_out=True)
 
     monkeypatch.setattr(bench.responder, "respond", stop)
-    await bench.answering.handle(chat, key)
+    await bench.answering.handle(chat, queued)
     assert seen[0].paused_until is not None
     assert bench.ledger.conversations[chat].opted_out
 
@@ -163,6 +164,24 @@ async def test_beyond_the_tenants_budget_answers_come_later_in_order_after_one_n
     due = [planned[-1].due_at_monotonic - started for planned in rows]
     assert due == [0, 0, 30, 60]
     assert rows[2][0].due_at_monotonic == started
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "planned"), [(LIVE_S - 1, ["slow down", "re: text 1"]), (LIVE_S, [])]
+)
+async def test_what_waited_for_long_takes_its_turn_without_a_notice(
+    waited_s: float, planned: list[str]
+) -> None:
+    bench = Bench(ReplyBudget(tenant_replies=1, tenant_period_s=300))
+    chat, queued = await bench.receive(1)
+    await bench.clock.advance(waited_s)
+    await bench.answer(2, Jid("2@c.us"))
+    handling = asyncio.create_task(bench.answering.handle(chat, queued))
+    await settle()
+    assert [row.text for row in bench.ledger.replies(queued.key.message_id)] == planned
+    await bench.clock.advance(300)
+    await handling
+    assert [row.text for row in bench.sent][-1] == "re: text 1"
 
 
 async def test_a_contacts_budget_refuses_with_one_notice_an_episode() -> None:
@@ -223,8 +242,8 @@ async def test_a_message_that_fails_is_tried_again_after_its_waits_and_then_give
     bench: Bench,
 ) -> None:
     bench.responder.before = lambda message: 1 / 0
-    chat, key = await bench.receive(1)
-    handling = asyncio.create_task(bench.answering.handle(chat, key))
+    chat, queued = await bench.receive(1)
+    handling = asyncio.create_task(bench.answering.handle(chat, queued))
     await bench.clock.advance(371)
     assert not handling.done()
     assert bench.ledger.states()["3A0001"] is InboxState.RETRY
@@ -232,7 +251,7 @@ async def test_a_message_that_fails_is_tried_again_after_its_waits_and_then_give
     await handling
     assert bench.responder.seen == ["3A0001"] * 5
     assert bench.ledger.states()["3A0001"] is InboxState.DEAD
-    assert bench.ledger.inbox[key].error == "ZeroDivisionError"
+    assert bench.ledger.inbox[queued.key].error == "ZeroDivisionError"
     assert bench.meter.answered == {"failed": 5, "dead": 1}
     assert bench.sent == []
 
@@ -250,9 +269,9 @@ async def test_a_message_that_failed_once_is_answered_at_the_next_attempt(bench:
 
 async def test_a_wall_clock_set_back_does_not_prolong_the_wait(bench: Bench) -> None:
     bench.responder.before = lambda message: 1 / 0
-    chat, key = await bench.receive(1)
+    chat, queued = await bench.receive(1)
     gate = bench.ledger.outages.hold("postpone")
-    handling = asyncio.create_task(bench.answering.handle(chat, key))
+    handling = asyncio.create_task(bench.answering.handle(chat, queued))
     await settle()
     bench.ledger.outages.lose_answer("postpone")
     gate.set()
@@ -268,22 +287,22 @@ async def test_a_channel_that_is_no_use_ends_the_handler(bench: Bench) -> None:
         raise ChannelRestartError("gone", reason=Reason.PAGE_CRASHED)
 
     bench.responder.before = gone
-    chat, key = await bench.receive(1)
+    chat, queued = await bench.receive(1)
     with pytest.raises(ChannelRestartError):
-        await bench.answering.handle(chat, key)
+        await bench.answering.handle(chat, queued)
     assert bench.ledger.states()["3A0001"] is InboxState.NEW
 
 
 async def test_an_outage_is_waited_out_and_is_no_failure_of_the_message(bench: Bench) -> None:
-    chat, key = await bench.receive(1)
+    chat, queued = await bench.receive(1)
     bench.ledger.outages.down = True
-    handling = asyncio.create_task(bench.answering.handle(chat, key))
+    handling = asyncio.create_task(bench.answering.handle(chat, queued))
     await bench.clock.advance(3600 - 60)
     assert not handling.done()
     bench.ledger.outages.down = False
     await bench.clock.advance(5)
     await handling
-    assert bench.ledger.inbox[key].attempts == 0
+    assert bench.ledger.inbox[queued.key].attempts == 0
     assert [row.text for row in bench.sent] == ["re: text 1"]
 
 
@@ -296,28 +315,28 @@ async def test_a_message_that_the_store_never_gets_done_with_is_given_up_and_the
     await bench.clock.advance(2 + 10 + 60 + 300)
     await handling
     assert bench.ledger.states()["3A0001"] is InboxState.DEAD
-    assert bench.ledger.inbox[poison].error == "StoreTimeoutError"
+    assert bench.ledger.inbox[poison.key].error == "StoreTimeoutError"
     assert [row.text for row in await bench.answer(2)] == ["re: text 2"]
 
 
 async def test_a_step_without_an_answer_in_time_is_no_failure_while_the_store_is_away(
     bench: Bench,
 ) -> None:
-    chat, key = await bench.receive(1)
+    chat, queued = await bench.receive(1)
     bench.ledger.outages.time_out("process", 20)
     bench.ledger.outages.fail("postpone", 10)
     bench.ledger.outages.time_out("postpone", 10)
-    handling = asyncio.create_task(bench.answering.handle(chat, key))
+    handling = asyncio.create_task(bench.answering.handle(chat, queued))
     await bench.clock.advance(120)
     await handling
-    assert bench.ledger.inbox[key].attempts == 0
+    assert bench.ledger.inbox[queued.key].attempts == 0
     assert bench.ledger.states()["3A0001"] is InboxState.DONE
 
 
 async def test_a_commit_without_an_answer_still_lines_the_replies_up_once(bench: Bench) -> None:
-    chat, key = await bench.receive(1)
+    chat, queued = await bench.receive(1)
     bench.ledger.outages.lose_answer("process")
-    handling = asyncio.create_task(bench.answering.handle(chat, key))
+    handling = asyncio.create_task(bench.answering.handle(chat, queued))
     await bench.clock.advance(5)
     await handling
     assert [row.text for row in bench.sent] == ["re: text 1"]
@@ -328,8 +347,8 @@ async def test_a_commit_without_an_answer_still_lines_the_replies_up_once(bench:
 async def test_a_cancellation_anywhere_leaves_the_step_undone_or_whole(
     bench: Bench, turns: int
 ) -> None:
-    chat, key = await bench.receive(1)
-    handling = asyncio.create_task(bench.answering.handle(chat, key))
+    chat, queued = await bench.receive(1)
+    handling = asyncio.create_task(bench.answering.handle(chat, queued))
     for _ in range(turns):
         await asyncio.sleep(0)
     handling.cancel()
@@ -343,8 +362,9 @@ async def test_a_refill_reads_the_chats_waiting_messages_in_order(bench: Bench) 
     for number in range(1, 6):
         await bench.receive(number)
     await bench.receive(9, Jid("255700000009@c.us"))
-    keys = await bench.answering.refill(ChatKey(CHAT), 3)
-    assert [key.message_id for key in keys] == ["3A0001", "3A0002", "3A0003"]
+    found = await bench.answering.refill(ChatKey(CHAT), 3)
+    assert [queued.key.message_id for queued in found] == ["3A0001", "3A0002", "3A0003"]
+    assert {queued.seen_at for queued in found} == {None}
 
 
 async def test_a_changed_configuration_holds_from_the_next_message_on(bench: Bench) -> None:

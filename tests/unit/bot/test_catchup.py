@@ -4,28 +4,31 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from flowhq.bot.catchup import CHAT_LIMITS, OVERLAP, CatchUp
-from flowhq.bot.chats import Place
+from flowhq.bot.catchup import CHAT_LIMITS, OVERLAP, UNREADABLE_RUNS, CatchUp
+from flowhq.bot.chats import Place, QueuedMessage
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.trace import Traces
-from flowhq.config import LimitSettings
+from flowhq.errors import PageReadError
 from flowhq.model import (
     Ack,
     ChatKey,
     InboundMessage,
-    InboxKey,
     InboxState,
     Jid,
     MessageKind,
+    Reason,
     Reply,
     Source,
 )
 from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import EPOCH, FakeClock
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.memory import dedup, memory
+from tests.fakes.recording import recording
 
 OTHER = Jid("255700000002@c.us")
 NOW = EPOCH + timedelta(hours=1)
@@ -52,21 +55,28 @@ class Bench:
         self.channel = CountingChannel()
         self.lined_up: list[str] = []
         self.inbound = Inbound(
-            self.ledger,
-            self.clock,
-            LimitSettings(),
+            recording(self.ledger, self.clock),
+            dedup(self.clock),
             Traces(self.clock),
             paused=lambda: False,
             line_up=self._line_up,
             lined_up=lambda recorded, message, place: None,
-            merged=lambda chat, others: None,
         )
-        self.catchup = CatchUp(
-            self.channel, self.ledger, self.inbound, self.clock, max_age_s=MAX_AGE_S
+        self.memory = memory(self.clock)
+        self.catchup = self.next_run()
+
+    def next_run(self) -> CatchUp:
+        return CatchUp(
+            self.channel,
+            self.ledger,
+            self.inbound,
+            self.clock,
+            max_age_s=MAX_AGE_S,
+            memory=self.memory,
         )
 
-    def _line_up(self, chat: ChatKey, key: InboxKey) -> Place:
-        self.lined_up.append(key.message_id)
+    def _line_up(self, chat: ChatKey, queued: QueuedMessage) -> Place:
+        self.lined_up.append(queued.key.message_id)
         return Place.IN_LINE
 
     def missed(
@@ -106,6 +116,37 @@ async def bench() -> Bench:
     bench = Bench()
     await bench.channel.open()
     return bench
+
+
+# -- a chat that the page cannot tell ----
+
+
+async def test_a_chat_that_the_page_cannot_tell_is_left_out_in_the_third_run_until_it_can(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = bench.channel.history
+
+    async def broken(chat: Jid, **how: Any) -> Sequence[InboundMessage]:
+        if chat == OTHER:
+            raise PageReadError("The page could not answer.", reason=Reason.PAGE_UNUSABLE)
+        return await history(chat, **how)
+
+    bench.missed("a1", ago_s=100)
+    bench.missed("b1", ago_s=200, chat=OTHER)
+    monkeypatch.setattr(bench.channel, "history", broken)
+    for _ in range(UNREADABLE_RUNS):
+        with pytest.raises(PageReadError):
+            await bench.run()
+        bench.catchup = bench.next_run()
+    for _ in range(2):
+        assert await bench.run() == 1
+        assert not bench.catchup.is_whole
+        bench.catchup = bench.next_run()
+    assert bench.lined_up == ["a1"]
+    monkeypatch.undo()
+    await bench.run()
+    assert bench.catchup.is_whole
+    assert bench.lined_up == ["a1", "b1"]
 
 
 # -- one answer a chat ----

@@ -13,7 +13,8 @@ from flowhq.errors import ChannelRestartError, LoginRequiredError
 from flowhq.model import DesiredState, Health, Reason
 from tests.fakes.channel import FakeChannel
 from tests.fakes.clock import FakeClock
-from tests.fakes.ledger import TENANT, FakeLedger, FakeStatusBook
+from tests.fakes.ledger import TENANT, FakeLedger
+from tests.fakes.statusbook import FakeStatusBook
 
 MISS = ChannelRestartError("The page does not answer.", reason=Reason.PAGE_HUNG)
 

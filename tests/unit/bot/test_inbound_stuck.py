@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowhq.bot.inbound import APART_S, PATIENT_TRIES, TIMEOUTS_MAX, UNRECORDABLE
+from flowhq.bot.recording import APART_S, PATIENT_TRIES, TIMEOUTS_MAX, UNRECORDABLE
 from flowhq.bot.retry import LONGEST_WAIT_S
 from flowhq.errors import StoreTimeoutError
 from flowhq.model import ChatKey, InboundMessage, InboxKey, Jid, MessageId, Recorded
@@ -73,6 +73,16 @@ async def test_two_chats_that_cannot_be_made_one_stay_two_and_nothing_of_them_is
     await bench.clock.advance(APART_S)
     await bench.admit(message(5, lid="100000000000009"))
     assert bench.merges == [(ChatKey(CHAT), (ChatKey(LID),), 4)]
+
+
+async def test_the_next_run_tries_again_to_make_two_chats_one(bench: Bench, stuck: Stuck) -> None:
+    await bench.admit(message(1), message(2, chat=LID, phone=""))
+    stuck.never = lambda one: bool(one.lid)
+    await through(bench, message(3, lid="100000000000009"), within_s=5 * LONGEST_WAIT_S)
+    bench.inbound = bench.next_run()
+    stuck.never = lambda one: False
+    await bench.admit(message(4, lid="100000000000009"))
+    assert bench.merges == [(ChatKey(CHAT), (ChatKey(LID),), 3)]
 
 
 async def test_a_store_that_ends_nothing_in_time_is_away_and_costs_no_message_a_word(

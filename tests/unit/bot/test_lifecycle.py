@@ -18,7 +18,8 @@ from flowhq.bot.lifecycle import (
 from flowhq.errors import WrongStateError
 from flowhq.model import DesiredState, Reason, SessionState, TenantStatus, WorkerStatus
 from tests.fakes.clock import until
-from tests.fakes.ledger import TENANT, FakeStatusBook
+from tests.fakes.ledger import TENANT
+from tests.fakes.statusbook import FakeStatusBook
 
 S, E = State, Event
 

@@ -138,6 +138,16 @@ async def test_leaving_for_the_logged_out_address_is_told_once() -> None:
     assert told == [LoggedOut("md_opt_out"), LoggedOut("3")]
 
 
+async def test_it_is_without_a_link_from_its_logout_until_it_is_ready_again() -> None:
+    desk, seen = Desk(), []
+    ready = {"k": "ready", "phone": "255712345678", "lid": "1"}
+    out = {"k": "out", "reason": "user_initiated"}
+    for told in ([HELLO, ready], [out, {"k": "qr", "text": "code"}], [{"k": "pairing"}, ready]):
+        desk.tell(*told)
+        seen.append(desk.feed.is_unlinked)
+    assert seen == [False, True, False]
+
+
 @pytest.mark.parametrize("mode", ["TOS_BLOCK", "SMB_TOS_BLOCK", "PROXYBLOCK"])
 def test_a_block_needs_a_person(mode: str) -> None:
     desk = Desk()

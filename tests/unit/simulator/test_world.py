@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flowhq.simulator.accounts import Device
+from flowhq.simulator.accounts import Device, Send
 from flowhq.simulator.clock import SimClock
 from flowhq.simulator.pairing import PageKeys
 from flowhq.simulator.traffic import UnknownMessage, Written
@@ -98,7 +98,7 @@ def test_history_without_times_ends_just_before_now_in_order(world: World, time:
 def test_a_new_device_gets_the_accounts_own_past_when_that_is_on(world: World) -> None:
     _, first = link(world)
     world.traffic.write(world.account(PHONE), Written(ASHA, "habari"))
-    world.traffic.send(first, world.account(PHONE), message())
+    world.traffic.send(first, world.account(PHONE), Send(first.id, message()))
     assert link(world)[1].history == []
     world.configure({"history_sync": 10})
     history = link(world)[1].history
@@ -131,7 +131,7 @@ def test_moving_the_simulators_clock_leaves_a_drop_alone(world: World) -> None:
 def test_held_sends_of_an_unlinked_device_still_count_when_released(world: World) -> None:
     wire, device = link(world)
     world.configure({"send": "hold"})
-    world.traffic.send(device, world.account(PHONE), message())
+    world.traffic.send(device, world.account(PHONE), Send(device.id, message()))
     world.unlink(device)
     world.configure({"send": "ok"})
     assert [entry["id"] for entry in world.account(PHONE).outbox.since(0)] == ["3EB001"]
@@ -141,7 +141,7 @@ def test_held_sends_of_an_unlinked_device_still_count_when_released(world: World
 def test_other_settings_release_nothing(world: World) -> None:
     _, device = link(world)
     world.configure({"send": "hold"})
-    world.traffic.send(device, world.account(PHONE), message())
+    world.traffic.send(device, world.account(PHONE), Send(device.id, message()))
     world.configure({"qr_ttl": 5.0})
     assert len(world.account(PHONE).held) == 1
     world.configure({"send": "hold"})

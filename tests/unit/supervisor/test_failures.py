@@ -55,6 +55,15 @@ async def test_a_channel_that_just_ends_is_restarted(bench: Bench) -> None:
     assert bench.desk.opened(ONE) == 2
 
 
+async def test_a_run_that_is_cancelled_from_inside_is_restarted(bench: Bench) -> None:
+    await bench.start()
+    bench.desk.runner(ONE).cancel_from_inside()
+    await settle()
+    assert bench.snapshot().status is TenantStatus.ERROR
+    await bench.clock.advance(5)
+    assert bench.desk.opened(ONE) == 2
+
+
 async def test_one_tenants_crash_touches_no_other(bench: Bench) -> None:
     await bench.start(ONE, TWO, THREE)
     before = bench.snapshot(TWO), bench.snapshot(THREE)

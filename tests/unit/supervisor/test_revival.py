@@ -1,5 +1,7 @@
 """After a start of the daemon: who is wanted comes back, one after the other."""
 
+import asyncio
+
 import pytest
 
 from flowhq.bot.lifecycle import Event
@@ -44,6 +46,21 @@ async def test_who_was_forgotten_meanwhile_does_not_come_back(bench: Bench) -> N
     await bench.delete(TWO)
     await bench.clock.advance(60)
     assert bench.desk.opened(TWO) == 0
+
+
+async def test_one_that_a_verb_holds_keeps_no_other_away(bench: Bench) -> None:
+    for tenant_id in (ONE, TWO, THREE):
+        bench.desk.add(tenant_id, desired=DesiredState.RUNNING)
+    done = asyncio.Event()
+    await bench.supervisor.open()
+    await settle()
+    resting = asyncio.create_task(bench.supervisor.rest(TWO, done.wait))
+    await bench.clock.advance(60)
+    assert (bench.desk.opened(TWO), bench.desk.opened(THREE)) == (0, 1)
+    done.set()
+    await resting
+    await settle()
+    assert bench.desk.opened(TWO) == 1
 
 
 async def test_one_that_cannot_come_back_keeps_no_other_away(

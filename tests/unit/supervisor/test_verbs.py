@@ -6,7 +6,7 @@ import pytest
 
 from flowhq.bot.lifecycle import Event
 from flowhq.errors import LoginRequiredError, NotFoundError, StoreUnavailableError, WrongStateError
-from flowhq.model import DesiredState, Reason, TenantStatus, WorkerStatus
+from flowhq.model import DesiredState, Reason, TenantId, TenantStatus, WorkerStatus
 from tests.fakes.clock import settle
 from tests.fakes.desk import tenant
 from tests.unit.supervisor.conftest import CRASH, ONE, TWO, Bench
@@ -124,6 +124,23 @@ async def test_a_logout_of_a_running_tenant_unlinks_forgets_and_shows_a_new_code
     assert not snapshot.paired
     assert snapshot.worker is WorkerStatus.RUNNING
     assert bench.desk.runners[ONE][0].closed
+
+
+async def test_a_logout_that_fails_half_way_leaves_a_stopped_tenant_and_can_be_asked_for_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(tenant_id: TenantId) -> None:
+        raise StoreUnavailableError("The database is away.")
+
+    await bench.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.desk, "forget", away)
+        with pytest.raises(StoreUnavailableError):
+            await bench.supervisor.log_out(ONE)
+    assert bench.snapshot().worker is WorkerStatus.STOPPED
+    assert (await bench.supervisor.log_out(ONE)).desired is DesiredState.RUNNING
+    await settle()
+    assert bench.desk.opened(ONE) == 2
 
 
 async def test_a_logout_of_a_stopped_tenant_forgets_and_leaves_it_stopped(bench: Bench) -> None:

@@ -8,16 +8,18 @@ from itertools import count
 import pytest
 
 from flowhq.bot.acks import AckWatch
-from flowhq.bot.memory import Memory
 from flowhq.bot.outbound import Outbound
 from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
 from flowhq.bot.trace import Traces
+from flowhq.bot.turns import Turns
 from flowhq.config import LimitSettings
 from flowhq.model import ChatKey, Jid, OutboundMessage, OutboxState, Reply, SendReceipt
 from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import FakeClock
-from tests.fakes.ledger import FakeLedger, OutboxRow
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.memory import memory
 from tests.fakes.meter import FakeMeter
+from tests.fakes.rows import OutboxRow
 
 OTHER = Jid("255700000002@c.us")
 
@@ -54,7 +56,7 @@ class Bench:
         self.channel.echo = False
         self.online = asyncio.Event()
         self.online.set()
-        self.memory = Memory()
+        self.memory = memory(self.clock)
         self.meter = FakeMeter()
         self.settings = LimitSettings(pace_ms=pace_ms, chat_queue=chat_queue)
         self.limits = ReplyLimits(ReplyBudget(tenant_replies=2), monotonic=self.clock.monotonic)
@@ -77,7 +79,7 @@ class Bench:
                     Traces(self.clock, self.meter),
                     self.online,
                     AckWatch(self.channel, self.memory),
-                    take_turn=self.limits.take,
+                    turns=Turns(self.limits, self.clock),
                 )
                 started.set()
                 await asyncio.Event().wait()
@@ -108,7 +110,7 @@ class Bench:
         return self.ledger.outbox[message.outbox_id]
 
     def sent(self) -> list[str]:
-        return [message.text for message in self.channel.sent]
+        return [message.text for message in self.channel.reached]
 
     def calls(self) -> list[str]:
         return [message.text for message in self.channel.calls]

@@ -1,10 +1,13 @@
 """Messages whose fate is not known: looked up before they are sent again."""
 
+import pytest
+
 from flowhq.bot.outbound import ATTEMPTS_MAX, BLOCK_S, SETTLE_S
-from flowhq.model import MessageId, OutboxState
-from tests.fakes.channel import SendMode
+from flowhq.errors import PageReadError
+from flowhq.model import Ack, Jid, MessageId, OutboxState, Reason
+from tests.fakes.channel import CUSTOMER, SendMode
 from tests.fakes.clock import settle
-from tests.unit.bot.outbound.conftest import Bench
+from tests.unit.bot.outbound.conftest import OTHER, Bench
 
 LOSSES: list[SendMode] = ["lose"] * ATTEMPTS_MAX
 
@@ -75,6 +78,30 @@ async def test_a_message_that_stays_pending_blocks_its_chat_ten_minutes_at_most(
         await bench.clock.advance(SETTLE_S + 1)
     assert bench.row(first).state is OutboxState.DEAD
     assert bench.row(second).state is OutboxState.ACCEPTED
+
+
+async def test_a_message_that_cannot_be_looked_up_blocks_its_chat_alone_and_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = bench.channel.look_up
+
+    async def broken(chat: Jid, client_id: MessageId) -> Ack | None:
+        if chat == CUSTOMER:
+            raise PageReadError("The page could not answer.", reason=Reason.PAGE_UNUSABLE)
+        return await look_up(chat, client_id)
+
+    monkeypatch.setattr(bench.channel, "look_up", broken)
+    bench.channel.plan_sends("lose_answer")
+    async with bench.running():
+        await bench.say("1", "2")
+        await settle()
+        await bench.say("a", chat=OTHER)
+        await settle()
+        assert bench.sent() == ["1", "a"]
+        await bench.clock.advance(BLOCK_S + SETTLE_S)
+        assert not bench.task.done()
+    assert bench.sent() == ["1", "a", "2"]
+    assert bench.states() == [OutboxState.DEAD, OutboxState.ACCEPTED, OutboxState.ACCEPTED]
 
 
 async def test_time_until_a_message_is_due_is_not_held_against_it(bench: Bench) -> None:

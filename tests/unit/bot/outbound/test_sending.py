@@ -90,6 +90,41 @@ async def test_offline_nothing_is_handed_over(bench: Bench) -> None:
     assert bench.sent() == ["habari"]
 
 
+async def test_a_page_that_goes_offline_gets_none_of_those_that_wait_for_their_place(
+    bench: Bench,
+) -> None:
+    bench.channel.before_send = asyncio.Event()
+    async with bench.running():
+        for number in range(AT_ONCE + 2):
+            await bench.say(str(number), chat=Jid(f"{number}@c.us"))
+        await settle()
+        bench.online.clear()
+        bench.channel.before_send.set()
+        await settle()
+        assert bench.calls() == [str(number) for number in range(AT_ONCE)]
+        bench.online.set()
+        await settle()
+    assert sorted(bench.sent()) == [str(number) for number in range(AT_ONCE + 2)]
+
+
+async def test_an_intent_that_is_committed_when_the_page_is_offline_is_looked_up_first(
+    bench: Bench,
+) -> None:
+    gate = bench.ledger.outages.hold("mark_sending")
+    async with bench.running():
+        [row] = await bench.say("habari")
+        await settle()
+        bench.online.clear()
+        gate.set()
+        await settle()
+        assert (bench.calls(), bench.row(row).state) == ([], OutboxState.SENDING)
+        bench.online.set()
+        await settle()
+    assert bench.channel.look_ups == [row.client_id]
+    assert bench.sent() == ["habari"]
+    assert bench.states() == [OutboxState.ACCEPTED]
+
+
 async def test_a_full_lane_sends_everything_in_order() -> None:
     bench = Bench(chat_queue=3)
     async with bench.running():

@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from flowhq.bot.lifecycle import Event, Lifecycle
-from flowhq.bot.memory import Memory
 from flowhq.bot.ratelimit import ReplyBudget
 from flowhq.bot.tenant import TenantParts, TenantRunner
 from flowhq.config import LimitSettings, SupervisorSettings
@@ -16,9 +15,11 @@ from flowhq.model import DesiredState, Jid
 from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import EPOCH, FakeClock, settle
 from tests.fakes.guards import NO_LIMITS, guards
-from tests.fakes.ledger import TENANT, FakeLedger, FakeStatusBook
+from tests.fakes.ledger import TENANT, FakeLedger
+from tests.fakes.memory import memory
 from tests.fakes.meter import FakeMeter
 from tests.fakes.responder import FakeResponder
+from tests.fakes.statusbook import FakeStatusBook
 
 
 class SlowlyClosing(FakeChannel):
@@ -54,9 +55,10 @@ class Bench:
         self.ledger = FakeLedger(self.clock)
         self.ledger.paired_at = EPOCH - timedelta(days=1)
         self.channel = SlowlyClosing()
+        self.channel.monotonic = self.clock.monotonic
         self.book = FakeStatusBook()
         self.responder = FakeResponder()
-        self.memory = Memory()
+        self.memory = memory(self.clock)
         self.meter = FakeMeter()
         self.lifecycle = Lifecycle(
             TENANT, self.book, desired=DesiredState.RUNNING, paired=True, paused=False
@@ -116,7 +118,7 @@ class Bench:
         ).message_id
 
     def sent(self, chat: Jid = CUSTOMER) -> list[str]:
-        return [message.text for message in self.channel.sent if message.to == chat]
+        return [message.text for message in self.channel.reached if message.to == chat]
 
     async def failure(self) -> BaseException:
         await asyncio.wait({self.task})

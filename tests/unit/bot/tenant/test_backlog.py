@@ -2,10 +2,10 @@
 
 import pytest
 
-from flowhq.bot.memory import Memory
 from flowhq.bot.ratelimit import ReplyBudget
 from flowhq.model import InboxState, Jid
 from tests.fakes.clock import settle, until
+from tests.fakes.memory import memory
 from tests.unit.bot.tenant.conftest import Bench
 
 # More than the ten of a burst and the hundred of ten minutes.
@@ -52,7 +52,7 @@ async def test_what_a_restart_finds_waiting_takes_its_turn_and_none_counts_as_an
     for _ in range(6):
         async with bench.running():
             await all_recorded(bench, len(CHATS))
-        bench.memory = Memory()
+        bench.memory = memory(bench.clock)
     async with bench.running():
         await bench.clock.advance(14 * 60)
         await until(lambda: len(bench.channel.sent) == len(CHATS))

@@ -1,10 +1,16 @@
 """A run that fails: its reason, and what is closed."""
 
 import asyncio
+import gc
 
 import pytest
 
 from flowhq.bot import tenant as tenant_module
+from flowhq.bot.answering import Answering
+from flowhq.bot.chats import Lanes
+from flowhq.bot.inbound import Inbound
+from flowhq.bot.outbound import Outbound
+from flowhq.bot.pump import Pump
 from flowhq.errors import ChannelRestartError, LoginRequiredError, StoreRefusedError
 from flowhq.model import Reason, Rung
 from tests.fakes.clock import settle
@@ -59,12 +65,46 @@ async def test_what_failed_stays_open_for_the_next_attempt_until_it_is_closed(be
     assert bench.channel.closed == 1
 
 
+@pytest.mark.parametrize("stage", ["pump", "heartbeat", "courtesy", "look again"])
+async def test_a_stage_that_is_cancelled_from_inside_ends_the_run(bench: Bench, stage: str) -> None:
+    await bench.start()
+    await settle()
+    [task] = [one for one in asyncio.all_tasks() if one.get_name() == stage]
+    task.cancel()
+    assert isinstance(await bench.failure(), ChannelRestartError)
+
+
+def parts_of_runs() -> int:
+    kinds = (Pump, Outbound, Inbound, Answering, Lanes)
+    return sum(isinstance(one, kinds) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("end", ["it fails", "it is stopped"])
+async def test_a_run_that_is_over_is_gone_at_once(bench: Bench, end: str) -> None:
+    """Not when the garbage collector comes by, which is rarely."""
+    gc.collect()
+    before = parts_of_runs()
+    gc.disable()
+    try:
+        async with bench.running():
+            bench.receive("habari")
+            await settle()
+            assert parts_of_runs() == before + 6
+            if end == "it fails":
+                bench.channel.crash()
+                await asyncio.wait({bench.task})
+                failed = type(bench.task.exception())
+                assert failed is ChannelRestartError
+        del bench.task
+        await bench.channel.open()  # lets go of the error that it told
+        assert parts_of_runs() == before
+    finally:
+        gc.enable()
+
+
 async def test_of_several_failures_the_one_for_a_person_is_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refused(message_ids: object, ack: object) -> None:
-        raise StoreRefusedError("No rights.")
-
     await bench.start()
     await settle()
     bench.channel.ready()

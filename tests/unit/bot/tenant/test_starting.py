@@ -4,11 +4,11 @@ import pytest
 
 from flowhq.bot import tenant as tenant_module
 from flowhq.bot.lifecycle import State
-from flowhq.bot.memory import Memory
 from flowhq.events import LoggedOut
 from flowhq.model import InboxState, Jid
 from tests.fakes.channel import CUSTOMER
 from tests.fakes.clock import settle, until
+from tests.fakes.memory import memory
 from tests.unit.bot.tenant.conftest import Bench
 
 
@@ -76,12 +76,12 @@ async def test_a_message_that_ends_every_process_is_dead_after_five_and_the_next
     poison, after = await two_that_wait(bench)
     gate = bench.ledger.outages.hold("commit")  # never returns: the process dies in its step
     for _ in range(5):
-        bench.memory = Memory()
+        bench.memory = memory(bench.clock)
         async with bench.running():
             await settle()
             assert bench.ledger.states()[poison] is InboxState.NEW
     gate.set()
-    bench.memory = Memory()
+    bench.memory = memory(bench.clock)
     async with bench.running():
         await settle()
     assert bench.ledger.states() == {poison: InboxState.DEAD, after: InboxState.DONE}
@@ -92,11 +92,11 @@ async def test_processes_that_die_before_its_turn_cost_a_message_nothing(bench: 
     first, after = await two_that_wait(bench)
     gate = bench.ledger.outages.hold("process")  # never begun: the store does not let it
     for _ in range(7):
-        bench.memory = Memory()
+        bench.memory = memory(bench.clock)
         async with bench.running():
             await settle()
     gate.set()
-    bench.memory = Memory()
+    bench.memory = memory(bench.clock)
     async with bench.running():
         await settle()
     assert bench.ledger.states() == {first: InboxState.DONE, after: InboxState.DONE}
