@@ -74,15 +74,15 @@ class Server:
     url: str
     tenants: list[UUID] = field(default_factory=list)
 
-    async def add_tenants(self, number: int) -> None:
-        """Connected ones, with chats."""
+    async def add_tenants(self, number: int, *, chats: int = CHATS) -> None:
+        """Connected ones, with so many chats each."""
         async with Database(self.url) as database:
             for serial in range(number):
                 new = NewTenant(f"Duka {serial}", f"+2557{10_000_000 + serial}", f"Duka {serial}")
                 self.tenants.append((await create_tenant(database, new)).tenant_id)
         async with owner_connection(self.url) as connection:
             await connection.execute(f"{RESTING}; {STATES}")
-            await connection.execute(PEOPLE, CHATS)
+            await connection.execute(PEOPLE, chats)
 
     async def fill_day(self, day: date, messages: int, *, queues: bool = False) -> None:
         """So many messages on one day, evenly over hours and tenants; with ``queues`` also their

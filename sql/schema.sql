@@ -690,16 +690,18 @@ BEGIN
 END
 $$;
 
--- Forward only.
+-- Forward only. In PL/pgSQL, which plans it once for a connection and not at each call.
 CREATE FUNCTION advance_cursor(p_tenant uuid, p_chat_key text, p_at timestamptz, p_id text)
 RETURNS void
-LANGUAGE sql AS $$
+LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO chat_cursors AS c (tenant_id, chat_key, last_timestamp, last_wa_message_id)
     VALUES (p_tenant, p_chat_key, p_at, p_id)
     ON CONFLICT (tenant_id, chat_key) DO UPDATE SET
         last_timestamp = excluded.last_timestamp,
         last_wa_message_id = excluded.last_wa_message_id
     WHERE excluded.last_timestamp >= c.last_timestamp;
+END
 $$;
 
 -- The status of one outgoing ledger row: up, or from failed to queued when it is sent again. Planned

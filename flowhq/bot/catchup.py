@@ -87,8 +87,9 @@ class CatchUp:
         the mark, if something may be missing from then on. ``line_up`` False: what is due only
         waits in the inbox.
 
-        A chat that the page cannot tell ends the run, in the hope for a better page; after
-        UNREADABLE_RUNS it is left out, and read when it can be: see `is_whole`.
+        A chat that the page cannot tell makes the run fail when the others are read, in the hope
+        for a better page; after UNREADABLE_RUNS it is left out, and read when it can be: see
+        `is_whole`.
 
         Chats are left alone in which nothing was written since all of them were caught up with. A
         chat's own cursor does not tell: with two addresses it may stand behind one of them.
@@ -102,26 +103,38 @@ class CatchUp:
         heads = [head for head in await self._channel.chats() if head.last_at is not None]
         heads = [head for head in heads if CHAT.fullmatch(head.chat)]
         due = [head.chat for head in reversed(heads) if head.last_at and head.last_at >= since]
-        read = 0
+        read, unread = 0, list[PageReadError]()
         self._left_out.clear()
         for chat in due:
-            read += await self._read(chat, since, paused=paused, line_up=line_up)
+            try:
+                read += await self._read(chat, since, paused=paused, line_up=line_up)
+            except PageReadError as error:
+                if not self._leaves_out(chat, error):
+                    # Without the frames, which would hold this one and with it the whole run.
+                    unread.append(error.with_traceback(None))
+        if unread:
+            raise unread.pop()
         log.info("caught up", chats=len(heads), chats_read=len(due), messages=read)
         return read
 
+    def _leaves_out(self, chat: Jid, error: PageReadError) -> bool:
+        """Count that the page could not tell this chat; whether it was tried often enough."""
+        self._unreadable[chat] = runs = self._unreadable.get(chat, 0) + 1
+        if runs <= UNREADABLE_RUNS:
+            return False
+        self._left_out.add(chat)
+        log.error("a chat's past cannot be read", chat=chat, why=error.message)
+        return True
+
     async def _read(self, chat: Jid, since: datetime, *, paused: bool, line_up: bool) -> int:
-        try:
-            messages = await self._history(chat, since)
-        except PageReadError as error:
-            self._unreadable[chat] = runs = self._unreadable.get(chat, 0) + 1
-            if runs <= UNREADABLE_RUNS:
-                raise
-            self._left_out.add(chat)
-            log.error("a chat's past cannot be read", chat=chat, why=error.message)
-            return 0
+        messages = await self._history(chat, since)
         self._unreadable.pop(chat, None)
-        for message, state, reason in await self._sorted_out(messages, paused=paused):
-            await self._inbound.store(message, state, reason, line_up=line_up)
+        sorted_out = await self._sorted_out(messages, paused=paused)
+        shown = [message for message, _, _ in sorted_out]
+        recorded = await until_stored(self._clock, lambda: self._ledger.are_recorded(shown))
+        for (message, state, reason), is_recorded in zip(sorted_out, recorded, strict=True):
+            if not is_recorded:
+                await self._inbound.store(message, state, reason, line_up=line_up)
         return len(messages)
 
     async def _history(self, chat: Jid, since: datetime) -> Sequence[InboundMessage]:

@@ -13,6 +13,7 @@ import structlog
 
 from flowhq.bot.acks import AckWatch
 from flowhq.bot.chats import Lanes
+from flowhq.bot.dedup import Dedup
 from flowhq.bot.finishing import finish
 from flowhq.bot.ports import Channel, Ledger, Stage
 from flowhq.bot.retry import until_stored
@@ -62,7 +63,7 @@ class _Patience:
 
 class Outbound:
     """The sender of one tenant. ``online`` gates every use of the page; ``turns`` are for what was
-    asked for by a program."""
+    asked for by a program; ``dedup`` is told under which ids it sends."""
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class Outbound:
         online: asyncio.Event,
         acks: AckWatch,
         turns: Turns,
+        dedup: Dedup,
     ) -> None:
         self._channel = channel
         self._ledger = ledger
@@ -85,6 +87,7 @@ class Outbound:
         self._acks = acks
         self._page = asyncio.Semaphore(AT_ONCE)
         self._turns = turns
+        self._dedup = dedup
         self._acked: dict[MessageId, asyncio.Event] = {}
         self._draining = False
         self._handed_over = 0
@@ -186,6 +189,7 @@ class Outbound:
         return await self._hand_over(row)
 
     async def _hand_over(self, row: OutboundMessage) -> OutboundMessage | None:
+        self._dedup.note_own(row.client_id)
         try:
             receipt = await self._channel.send(row)
         except SendRefusedError as error:

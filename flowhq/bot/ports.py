@@ -153,6 +153,11 @@ class Ledger(Protocol):
         stands under the kept one from then on."""
         ...
 
+    async def are_recorded(self, messages: Sequence[InboundMessage]) -> Sequence[bool]:
+        """Of each, in their order, whether to record it would change nothing: it is known with what
+        it says, or it is the echo of a message of ours."""
+        ...
+
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
         """One step: lock the inbox row, decide, mark it, plan the replies. A row that is not
         waiting any more gives (); one given reply per (cause, part) whatever happens."""

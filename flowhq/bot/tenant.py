@@ -159,7 +159,16 @@ class _Stages:
         acks = AckWatch(parts.channel, parts.memory)
         turns = Turns(parts.guards.limits, clock)
         self.outbound = Outbound(
-            group, parts.channel, parts.ledger, clock, limits, traces, online, acks, turns
+            group,
+            parts.channel,
+            parts.ledger,
+            clock,
+            limits,
+            traces,
+            online,
+            acks,
+            turns,
+            parts.memory.dedup,
         )
         self._courtesy = Courtesy(parts.channel)
         self._answering = self._answerer(traces)

@@ -4,7 +4,7 @@ Functions on an open transaction of one tenant, or on the database where all is 
 ``db/ledger.py`` is their face.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
@@ -60,6 +60,26 @@ FROM chat_aliases a
 JOIN chat_aliases o ON o.tenant_id = a.tenant_id AND o.chat_key = a.chat_key
 WHERE a.tenant_id = $1 AND a.jid = $2
 GROUP BY a.chat_key
+"""
+
+# One look a message, each by its key: a join would look through all that the tenant ever got. What
+# is known with another content, and was not told so yet, is recorded again: see record_message.
+ARE_RECORDED = """
+SELECT known.found IS NOT NULL OR ours.found IS NOT NULL AS recorded
+FROM unnest($2::boolean[], $3::text[], $4::bytea[])
+    WITH ORDINALITY AS w (from_me, id, digest, place)
+LEFT JOIN LATERAL (
+    SELECT true AS found FROM inbox i
+    WHERE i.tenant_id = $1 AND i.from_me = w.from_me AND i.wa_message_id = w.id
+        AND (i.differed_at IS NULL AND i.digest <> w.digest) IS NOT TRUE
+    LIMIT 1
+) known ON true
+LEFT JOIN LATERAL (
+    SELECT true AS found FROM outbox o
+    WHERE w.from_me AND o.tenant_id = $1 AND o.client_id = w.id
+    LIMIT 1
+) ours ON true
+ORDER BY w.place
 """
 
 # The inbox row is locked before the conversation, in that order everywhere; a row that another
@@ -224,6 +244,20 @@ async def with_names(tx: Tx, tenant_id: TenantId, recorded: Recorded) -> Recorde
         return replace(recorded, merged=())
     others = tuple(ChatKey(jid) for jid in row["others"])
     return replace(recorded, chat_key=ChatKey(row["chat_key"]), merged=others)
+
+
+async def are_recorded(
+    tx: Tx, tenant_id: TenantId, messages: Sequence[InboundMessage]
+) -> list[bool]:
+    """See `Ledger.are_recorded`. An id that cannot be stored is none that is known."""
+    rows = await tx.fetch(
+        ARE_RECORDED,
+        tenant_id,
+        [message.from_me for message in messages],
+        [clean_text(message.message_id) for message in messages],
+        [digest_of(message) for message in messages],
+    )
+    return [row["recorded"] for row in rows]
 
 
 async def process(

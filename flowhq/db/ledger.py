@@ -84,6 +84,10 @@ class PostgresLedger:
                     recorded = await inbox.with_names(tx, self.tenant_id, recorded)
         return recorded
 
+    async def are_recorded(self, messages: Sequence[InboundMessage]) -> Sequence[bool]:
+        async with self._tx() as tx:
+            return await inbox.are_recorded(tx, self.tenant_id, messages)
+
     async def process(self, key: InboxKey, decide: Decide) -> Sequence[OutboundMessage]:
         async with self._step(("process", key)) as (tx, repeated):
             planned = await inbox.process(

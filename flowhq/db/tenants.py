@@ -10,6 +10,7 @@ import orjson
 from asyncpg import Record
 
 from flowhq.db import versions
+from flowhq.db.clearing import clear_tenant
 from flowhq.db.pool import Database, Tx
 from flowhq.errors import InvalidInputError, MisconfiguredError, NotFoundError
 from flowhq.model import (
@@ -234,7 +235,9 @@ def refuse_unseen(row: TenantRow, seen: Collection[str] | None) -> None:
 
 
 async def delete_tenant(database: Database, tenant_id: TenantId) -> None:
-    """The tenant and every row of it; NotFoundError if there is none."""
+    """The tenant and every row of it; NotFoundError if there is none. What fails half-way can be
+    asked for again."""
+    await clear_tenant(database, tenant_id)
     await _change(database, tenant_id, DELETE_TENANT)
 
 

@@ -56,8 +56,10 @@ for (const name of ['conn.auth_code_change', 'conn.qrcode_idle', 'conn.stream_mo
   WPP.on(name, (value) => window.recordEvent(name, (shape[name] ?? plain)(value)));
 }"""
 
+# wa-js says that it is ready before it gives the chats the getters that newer pages lack.
 READY = (
-    "WPP.isFullReady && WPP.conn.getStreamData().mode === 'MAIN'"
+    "WPP.isFullReady && 'hasUnread' in WPP.whatsapp.ChatModel.prototype"
+    " && WPP.conn.getStreamData().mode === 'MAIN'"
     " && WPP.conn.getStreamData().info === 'NORMAL' && WPP.conn.isAuthenticated()"
 )
 CODE = "WPP.isFullReady && WPP.conn.getAuthCode().then((code) => code?.fullCode)"

@@ -107,6 +107,16 @@ class FakeLedger:
         recorded = replace(recorded, fresh=True)
         return self._with_names(recorded) if recorded.ord else recorded
 
+    async def are_recorded(self, messages: Sequence[InboundMessage]) -> Sequence[bool]:
+        await self.outages.enter("are_recorded")
+        return [self._is_recorded(message) for message in messages]
+
+    def _is_recorded(self, message: InboundMessage) -> bool:
+        known = self.inbox.get(InboxKey(message.from_me, message.message_id))
+        if known is not None and not _differs(known, message):
+            return True
+        return message.from_me and self._own(message.message_id) is not None
+
     def _with_names(self, recorded: Recorded) -> Recorded:
         key = self.aliases.get(Jid(recorded.chat_key), recorded.chat_key)
         names = [ChatKey(jid) for jid, chat in self.aliases.items() if chat == key]
@@ -118,12 +128,7 @@ class FakeLedger:
         key = InboxKey(message.from_me, message.message_id)
         known = self.inbox.get(key)
         if known is not None:
-            first = known.message
-            differs = not known.differed and (first.kind, first.text, first.content) != (
-                message.kind,
-                message.text,
-                message.content,
-            )
+            differs = _differs(known, message)
             known.differed = known.differed or differs
             return Recorded(key, known.chat_key, False, known.state, known.ord, differs=differs)
         own = self._own(message.message_id) if message.from_me else None
@@ -474,6 +479,13 @@ class FakeLedger:
     def _raise(self, row: OutboxRow, state: OutboxState) -> None:
         if row.state in _UNSETTLED or _RANK.get(state, 0) > _RANK.get(row.state, 9):
             row.state = state
+
+
+def _differs(known: InboxRow, message: InboundMessage) -> bool:
+    """Told once."""
+    first = known.message
+    said = message.kind, message.text, message.content
+    return not known.differed and (first.kind, first.text, first.content) != said
 
 
 def _addresses(message: InboundMessage) -> list[ChatKey]:

@@ -3,13 +3,12 @@
     python -m tests.faults.fake_daemon
 
 Settings as ever, and ``FLOWHQ_TEST_PEER``: the peer's socket. ``FLOWHQ_TEST_CLOCK``: a file with
-seconds that the wall clock is ahead of the machine's, read at each look.
+how far the wall clock is ahead of the machine's, looked at each time.
 """
 
 import asyncio
 import os
 import sys
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from flowhq import configfile, daemon
@@ -17,16 +16,7 @@ from flowhq.clock import Clock, SystemClock
 from flowhq.config import Config
 from flowhq.desk import ChannelHost
 from tests.faults.channel import PeerHost
-
-
-class MovedClock(SystemClock):
-    """The machine's clock, as somebody set it meanwhile."""
-
-    def __init__(self, offset: Path) -> None:
-        self._offset = offset
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(seconds=float(self._offset.read_text() or 0))
+from tests.faults.movedclock import MovedClock
 
 
 def make_host(settings: Config, clock: Clock) -> ChannelHost:

@@ -54,6 +54,11 @@ MUTATIONS = {
                 "i.wa_message_id = p_id;\n    IF false THEN\n        o_differs",
             ),
             Edit(
+                "flowhq/db/inbox.py",
+                '    return [row["recorded"] for row in rows]\n',
+                "    return [False for row in rows]\n",
+            ),
+            Edit(
                 "sql/migrations/0025_merged_chats.sql",
                 ") ON CONFLICT (tenant_id, from_me, wa_message_id) DO NOTHING\n",
                 ")\n",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.programs import until
+from tests.faults.movedclock import set_offset
 from tests.faults.world import World, running, wait
 
 HOUR_S = 3600
@@ -126,11 +127,11 @@ def test_nonsense_is_recorded_or_refused_and_the_chat_goes_on(world: World) -> N
 def test_a_wall_clock_that_jumps_an_hour_delays_nothing(world: World, offset_s: int) -> None:
     world.load(40)
     wait(1.0)
-    world.clock.write_text(str(offset_s))
+    set_offset(world.clock, offset_s)
     wait(2.0)
     # Whoever went by that clock would wait for an hour.
     world.settle()
-    world.clock.write_text("0")
+    set_offset(world.clock, 0.0)
 
 
 def test_pages_that_crash_under_load_lose_nothing(world: World) -> None:

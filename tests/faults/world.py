@@ -15,6 +15,7 @@ import orjson
 from tests.acceptance.parts import Daemon
 from tests.acceptance.programs import LIMIT_S, START_LIMIT_S, Program, until
 from tests.faults.journal import entries
+from tests.faults.movedclock import make_offset
 from tests.faults.postgres import SOURCE, Postgres, SlowWay
 from tests.faults.traffic import OWNER_SHARE
 from tests.faults.verdict import Ledger, Verdict, judge
@@ -106,7 +107,7 @@ class World:
         self.way = SlowWay(home, self.postgres) if slow_way else None
         self.peer = Peer(home)
         self.clock = home / "clock"
-        self.clock.write_text("0")
+        make_offset(self.clock)
         master_key = home / "master.key"
         master_key.write_text(MASTER_TEXT)
         more = {

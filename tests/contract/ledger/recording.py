@@ -1,12 +1,14 @@
 """What comes in is recorded once, in order, in one chat for each contact."""
 
 import asyncio
+from dataclasses import replace
 
 from flowhq.bot.ports import Ledger
 from flowhq.model import (
     ChatKey,
     Decision,
     InboxState,
+    MessageId,
     Outcome,
 )
 from tests.contract.ledger.base import (
@@ -38,6 +40,33 @@ class Recording(Contract):
         assert not again.fresh
         assert again.state is InboxState.NEW
         assert (await self.shown(ledger, again.key)).text == "text 1"
+
+    async def test_what_is_recorded_is_told_for_many_at_once(self, ledger: Ledger) -> None:
+        recorded = await ledger.record(message(1), state=InboxState.NEW)
+        await ledger.record(message(2, from_me=True), state=InboxState.SKIPPED, reason="own")
+        [reply] = await ledger.process(recorded.key, answering("one"))
+        asked = {
+            "known": message(1),
+            "new": message(3),
+            "by the owner": message(2, from_me=True),
+            "their id from the other side": message(2),
+            "ours": replace(message(4, from_me=True), message_id=reply.client_id),
+            "ours from the other side": replace(message(4), message_id=reply.client_id),
+            "known with another content": message(1, text="other"),
+            "no id": replace(message(5), message_id=MessageId("\x00")),
+        }
+        told = await ledger.are_recorded(list(asked.values()))
+        are_recorded = {name for name, is_recorded in zip(asked, told, strict=True) if is_recorded}
+        assert are_recorded == {"known", "by the owner", "ours"}
+        assert list(await ledger.are_recorded([])) == []
+
+    async def test_another_content_that_was_told_is_as_good_as_recorded(
+        self, ledger: Ledger
+    ) -> None:
+        await ledger.record(message(1), state=InboxState.NEW)
+        other = message(1, text="other")
+        assert (await ledger.record(other, state=InboxState.NEW)).differs
+        assert list(await ledger.are_recorded([other, message(1)])) == [True, True]
 
     async def test_at_once_one_of_many_is_fresh(self, ledger: Ledger) -> None:
         results = await asyncio.gather(

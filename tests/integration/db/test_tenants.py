@@ -1,10 +1,12 @@
 """Tenants and their rows: made together, changed in part, listed for all, gone together."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
+from flowhq.db import clearing, portable
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
 from flowhq.db.sessions import fetch_session
@@ -27,9 +29,12 @@ from flowhq.errors import (
     MisconfiguredError,
     NotFoundError,
     StoreRefusedError,
+    StoreUnavailableError,
 )
 from flowhq.model import (
     DesiredState,
+    InboxState,
+    Jid,
     Language,
     Reason,
     SessionState,
@@ -39,7 +44,8 @@ from flowhq.model import (
     TenantStatus,
     WorkerStatus,
 )
-from tests.integration.db.conftest import Shop
+from tests.integration.db.conftest import Dies, Shop
+from tests.integration.db.messages import message
 from tests.integration.db.test_isolation import TABLES, furnish
 
 NEW = NewTenant("Duka", "+255700000001", "Duka la Asha")
@@ -237,6 +243,55 @@ async def test_a_deleted_tenant_leaves_no_row_behind(
             )
             assert {row["tenant_id"] for row in owners} == {other_shop.tenant_id}, table["name"]
     assert len(tables) == len(TABLES) - 1
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clearing, "STEPS", tuple((sql, 3) for sql, _ in clearing.STEPS))
+
+
+async def fill(shop: Shop, chats: int) -> None:
+    """A message that nobody answered yet in each of them."""
+    for number in range(chats):
+        chat = Jid(f"2557100000{number:02}@c.us")
+        one = message(f"3A{number:06}", chat=chat, sender=chat)
+        await shop.ledger.record(one, state=InboxState.NEW)
+
+
+async def rows_of(shop: Shop) -> Mapping[str, int]:
+    async with shop.database.tenant(shop.tenant_id) as tx:
+        return await portable.count_rows(tx, shop.tenant_id)
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_large_tenant_goes_by_the_batch_and_nothing_of_another(
+    shop: Shop, other_shop: Shop
+) -> None:
+    await fill(shop, 10)
+    await fill(other_shop, 10)
+    before = await rows_of(other_shop)
+    assert before["conversations"] == 10
+    await delete_tenant(shop.database, shop.tenant_id)
+    assert await rows_of(shop) == {}
+    assert await rows_of(other_shop) == before
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_deletion_that_was_broken_off_goes_on_when_it_is_asked_for_again(
+    shop: Shop, any_url: str
+) -> None:
+    await fill(shop, 10)
+    dying = Dies(any_url)
+    # The log in four batches, two of the inbox.
+    dying.lives = 6
+    async with dying:
+        with pytest.raises(StoreUnavailableError):
+            await delete_tenant(dying, shop.tenant_id)
+    left = await rows_of(shop)
+    assert "message_logs" not in left
+    assert (left["inbox"], left["conversations"], left["tenants"]) == (4, 10, 1)
+    await delete_tenant(shop.database, shop.tenant_id)
+    assert await rows_of(shop) == {}
 
 
 # -- states --------------------------------------------------------------------------------------

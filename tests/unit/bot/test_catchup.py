@@ -124,16 +124,10 @@ async def bench() -> Bench:
 async def test_a_chat_that_the_page_cannot_tell_is_left_out_in_the_third_run_until_it_can(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    history = bench.channel.history
-
-    async def broken(chat: Jid, **how: Any) -> Sequence[InboundMessage]:
-        if chat == OTHER:
-            raise PageReadError("The page could not answer.", reason=Reason.PAGE_UNUSABLE)
-        return await history(chat, **how)
-
+    unreadable = _break(bench, monkeypatch)
+    unreadable.add(OTHER)
     bench.missed("a1", ago_s=100)
     bench.missed("b1", ago_s=200, chat=OTHER)
-    monkeypatch.setattr(bench.channel, "history", broken)
     for _ in range(UNREADABLE_RUNS):
         with pytest.raises(PageReadError):
             await bench.run()
@@ -143,10 +137,43 @@ async def test_a_chat_that_the_page_cannot_tell_is_left_out_in_the_third_run_unt
         assert not bench.catchup.is_whole
         bench.catchup = bench.next_run()
     assert bench.lined_up == ["a1"]
-    monkeypatch.undo()
+    unreadable.clear()
     await bench.run()
     assert bench.catchup.is_whole
     assert bench.lined_up == ["a1", "b1"]
+
+
+async def test_many_chats_that_the_page_cannot_tell_cost_no_more_runs_than_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chats = [Jid(f"25571500000{number}@c.us") for number in range(9)]
+    for number, chat in enumerate(chats):
+        bench.missed(f"m{number}", ago_s=900 - number, chat=chat)
+    unreadable = _break(bench, monkeypatch)
+    unreadable.update(chats[::2])
+    for _ in range(UNREADABLE_RUNS):
+        with pytest.raises(PageReadError):
+            await bench.run()
+        assert bench.lined_up == ["m1", "m3", "m5", "m7"]
+        bench.catchup = bench.next_run()
+    await bench.run()
+    unreadable.clear()
+    await bench.run()
+    assert sorted(bench.lined_up) == [f"m{number}" for number in range(9)]
+
+
+def _break(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> set[Jid]:
+    """The chats that the page cannot tell: to be filled."""
+    unreadable: set[Jid] = set()
+    history = bench.channel.history
+
+    async def tell(chat: Jid, **how: Any) -> Sequence[InboundMessage]:
+        if chat in unreadable:
+            raise PageReadError("The page could not answer.", reason=Reason.PAGE_UNUSABLE)
+        return await history(chat, **how)
+
+    monkeypatch.setattr(bench.channel, "history", tell)
+    return unreadable
 
 
 # -- one answer a chat ----

@@ -80,6 +80,7 @@ class Bench:
                     self.online,
                     AckWatch(self.channel, self.memory),
                     turns=Turns(self.limits, self.clock),
+                    dedup=self.memory.dedup,
                 )
                 started.set()
                 await asyncio.Event().wait()
