@@ -94,6 +94,11 @@ FROM generate_series(1, 2000) AS n
         (inbox.WAITING, (50,), "inbox_waiting_idx"),
         (inbox.WAITING_IN_CHAT, (50, "c100"), "inbox_waiting_chat_idx"),
         (inbox.LOCK_STEP, (False, "m100"), "inbox_pkey"),
+        (
+            inbox.ARE_RECORDED,
+            ([False] * 1000, [f"m{n}" for n in range(1000)], [b"digest"] * 1000),
+            "inbox_pkey",
+        ),
         (outbox.UNSETTLED, (1000,), "outbox_unsettled_idx"),
         (outbox.FIND_OWN, ("i5",), "outbox_client_id_key"),
         (outbox.PLANNED_FOR, ("m5",), "outbox_cause_part_key"),

@@ -21,6 +21,7 @@ from flowhq.model import (
     Jid,
     MessageKind,
     Reason,
+    Recorded,
     Reply,
     Source,
 )
@@ -353,6 +354,25 @@ async def test_catching_up_twice_answers_once(bench: Bench) -> None:
     assert bench.lined_up == ["question"]
 
 
+async def test_what_is_recorded_costs_one_look_a_chat_and_no_recording(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 9):
+        await bench.known(bench.missed(f"a{number}", ago_s=100 - number))
+    bench.missed("a9", ago_s=50)
+    recorded: list[str] = []
+    record = bench.ledger.record
+
+    async def note(message: InboundMessage, **how: Any) -> Recorded:
+        recorded.append(message.message_id)
+        return await record(message, **how)
+
+    monkeypatch.setattr(bench.ledger, "record", note)
+    assert await bench.run() == 9
+    assert recorded == bench.lined_up == ["a9"]
+    assert bench.ledger.states()["a8"] is InboxState.DONE
+
+
 async def test_a_quiet_chat_costs_one_small_read_and_a_busy_one_is_read_whole(bench: Bench) -> None:
     bench.missed("quiet", ago_s=60, chat=OTHER)
     for number in range(CHAT_LIMITS[-1]):
@@ -379,6 +399,7 @@ async def test_an_outage_in_the_middle_is_waited_out(bench: Bench) -> None:
         bench.missed(f"a{number}", ago_s=100 - number)
     bench.ledger.outages.fail("caught_up_to", 2)
     bench.ledger.outages.fail("known_own", 2)
+    bench.ledger.outages.fail("are_recorded", 2)
     bench.ledger.outages.lose_answer("record", 2)
     running = asyncio.create_task(bench.run())
     await bench.clock.advance(30)

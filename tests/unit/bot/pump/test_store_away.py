@@ -10,7 +10,7 @@ from flowhq.model import (
 from tests.fakes.clock import settle, until
 from tests.unit.bot.pump.conftest import Bench
 
-OUTAGES = ["save_identity", "caught_up_to", "known_own", "record", "touch"]
+OUTAGES = ["save_identity", "caught_up_to", "known_own", "are_recorded", "record", "touch"]
 
 
 @pytest.mark.parametrize("method", OUTAGES)
