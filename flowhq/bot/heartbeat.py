@@ -14,7 +14,8 @@ from flowhq.model import Health, Reason
 log = structlog.get_logger(__name__)
 
 # A linked page that is there and never gets ready, though it has lost no network, hangs in its own
-# start. Long enough to take in a long absence, after which a reload would begin again.
+# start, or told it while nobody heard. Long enough to take in a long absence, after which a reload
+# would begin again.
 START_MAX_S = 600.0
 
 
@@ -58,8 +59,8 @@ class Heartbeat:
                 raise
             return
         self._misses = 0
+        self._require_start(health)
         if not health.connected:
-            self._require_start(health)
             return
         self._lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
         if self._clock.monotonic() - self._touched < self._settings.heartbeat_s:

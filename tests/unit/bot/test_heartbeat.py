@@ -144,6 +144,23 @@ async def test_a_linked_page_that_never_gets_ready_is_loaded_anew(bench: Bench) 
     assert caught.value.reason == Reason.PAGE_UNUSABLE
 
 
+async def test_a_connected_page_that_never_told_that_it_is_ready_is_loaded_anew(
+    bench: Bench,
+) -> None:
+    await bench.clock.advance(START_MAX_S)
+    await bench.heartbeat.beat()
+    await bench.clock.advance(1)
+    with pytest.raises(ChannelRestartError, match="did not get ready") as caught:
+        await bench.heartbeat.beat()
+    assert caught.value.reason == Reason.PAGE_UNUSABLE
+
+
+async def test_a_page_that_told_that_it_is_ready_may_stay(bench: Bench) -> None:
+    await bench.lifecycle.apply(Event.READY)
+    await bench.clock.advance(10 * START_MAX_S)
+    await bench.heartbeat.beat()
+
+
 @pytest.mark.parametrize("event", [Event.QR_SHOWN, Event.QR_IDLE, Event.SCANNED, Event.LOST])
 async def test_who_waits_for_a_scan_or_for_the_network_is_left_alone(
     bench: Bench, event: Event
