@@ -59,8 +59,8 @@ class Heartbeat:
                 raise
             return
         self._misses = 0
-        self._require_start(health)
         if not health.connected:
+            self._require_start(health)
             return
         self._lifecycle.seen(self._clock.now(), at_monotonic=self._clock.monotonic())
         if self._clock.monotonic() - self._touched < self._settings.heartbeat_s:
@@ -69,9 +69,12 @@ class Heartbeat:
             await self._ledger.touch(caught_up=self._caught_up())
         except StoreUnavailableError as error:
             log.warning("heartbeat not stored", why=str(error))
+            # A start waits for the store as well: its time begins anew.
+            self._began = self._clock.monotonic()
             return
         self._touched = self._clock.monotonic()
         await self._lifecycle.flush()
+        self._require_start(health)
 
     def _require_start(self, health: Health) -> None:
         starting = self._lifecycle.state is State.STARTING and self._lifecycle.snapshot.paired

@@ -149,10 +149,20 @@ async def test_a_connected_page_that_never_told_that_it_is_ready_is_loaded_anew(
 ) -> None:
     await bench.clock.advance(START_MAX_S)
     await bench.heartbeat.beat()
-    await bench.clock.advance(1)
+    await bench.clock.advance(SupervisorSettings().heartbeat_s)
     with pytest.raises(ChannelRestartError, match="did not get ready") as caught:
         await bench.heartbeat.beat()
     assert caught.value.reason == Reason.PAGE_UNUSABLE
+
+
+async def test_a_start_that_waits_for_the_store_is_left_alone(bench: Bench) -> None:
+    bench.ledger.outages.fail("touch", 100)
+    for _ in range(100):
+        await bench.clock.advance(START_MAX_S / 10)
+        await bench.heartbeat.beat()
+    await bench.clock.advance(START_MAX_S / 10)
+    await bench.heartbeat.beat()
+    assert bench.ledger.touches == 1
 
 
 async def test_a_page_that_told_that_it_is_ready_may_stay(bench: Bench) -> None:
