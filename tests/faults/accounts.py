@@ -75,7 +75,8 @@ class Account:
     document: int = 0
     linked: bool = True
     hung: bool = False
-    """Its page answers nothing any more, not even probes."""
+    """Its page answers nothing any more, not even probes; one that comes to be meanwhile begins
+    when the hang ends."""
     crash_after_s: float | None = None
     """Its page crashes so long after each start."""
     store: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -88,6 +89,8 @@ class Account:
     _held: list[dict[str, Any]] = field(default_factory=list)
     _missed: list[dict[str, Any]] = field(default_factory=list)
     _late: dict[str, Any] | None = None
+    _begun: bool = False
+    """The page that is there tells what happens."""
 
     # -- customers and the owner --------------------------------------------------------------
 
@@ -113,7 +116,7 @@ class Account:
 
     def show(self, message: dict[str, Any]) -> None:
         """Tell the page of a message, as often and as late as the habits want."""
-        if self.tell is None:
+        if self.tell is None or not self._begun:
             if len(self._missed) < MISSED_MAX:
                 self._missed.append(message)
             return
@@ -138,12 +141,22 @@ class Account:
     # -- the page ------------------------------------------------------------------------------
 
     def attach(self, tell: Tell) -> None:
-        """A page is there: what it missed comes around its Ready, some of it before."""
-        self.tell = tell
+        """A page is there."""
+        self.tell, self._begun = tell, False
         self.document += 1
         self.journal.write("page", self.tenant, "", "")
-        if self.hung:
-            return
+        if not self.hung:
+            self._begin()
+
+    def hang(self, hung: bool) -> None:
+        """The page hangs from now on, or no longer."""
+        self.hung = hung
+        if not hung and self.tell is not None and not self._begun:
+            self._begin()
+
+    def _begin(self) -> None:
+        """What the page missed comes around its Ready, some of it before."""
+        self._begun = True
         if not self.linked:
             self._event(qr="ref,noise,identity,adv,1")
             return

@@ -204,10 +204,14 @@ class Peer:
             account.tell({"crashed": True})
 
     def _change(self, tenant: str, **changes: Any) -> None:
+        account = self.accounts[tenant]
         for name, value in changes.items():
-            if name not in ("hung", "crash_after_s", "linked"):
+            if name == "hung":
+                account.hang(value)
+            elif name in ("crash_after_s", "linked"):
+                setattr(account, name, value)
+            else:
                 raise ValueError(name)
-            setattr(self.accounts[tenant], name, value)
 
     def _log_out(self, tenant: str) -> None:
         self.accounts[tenant].log_out()
