@@ -31,6 +31,8 @@ CHAT_LIMITS = (100, 1000, 5000)
 # An answer this full of what was asked for may leave older ones out: kinds that are no messages
 # are counted by the page and not handed over.
 FULL_SHARE = 0.5
+# Messages that the ledger is asked about at once: also on a slow disk answered in time.
+LOOK_AT_ONCE = 500
 # Runs that end because the page cannot tell one chat's past; then the others go on without it.
 UNREADABLE_RUNS = 2
 # Clocks differ by minutes. A time further ahead is nonsense, and would make its message the newest
@@ -131,11 +133,26 @@ class CatchUp:
         self._unreadable.pop(chat, None)
         sorted_out = await self._sorted_out(messages, paused=paused)
         shown = [message for message, _, _ in sorted_out]
-        recorded = await until_stored(self._clock, lambda: self._ledger.are_recorded(shown))
+        recorded = await self._are_recorded(shown)
         for (message, state, reason), is_recorded in zip(sorted_out, recorded, strict=True):
             if not is_recorded:
                 await self._inbound.store(message, state, reason, line_up=line_up)
         return len(messages)
+
+    async def _are_recorded(self, messages: Sequence[InboundMessage]) -> list[bool]:
+        told = list[bool]()
+        for first in range(0, len(messages), LOOK_AT_ONCE):
+            told += await self._look(messages[first : first + LOOK_AT_ONCE])
+        return told
+
+    async def _look(self, messages: Sequence[InboundMessage]) -> Sequence[bool]:
+        """Where they cannot be asked about, none is taken to be known: they are recorded one by
+        one, and the one at fault is set aside alone."""
+        try:
+            return await until_stored(self._clock, lambda: self._ledger.are_recorded(messages))
+        except Exception as error:
+            log.error("messages not looked up", messages=len(messages), exc_info=error)
+            return [False] * len(messages)
 
     async def _history(self, chat: Jid, since: datetime) -> Sequence[InboundMessage]:
         messages: Sequence[InboundMessage] = ()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowhq.bot.catchup import CHAT_LIMITS, OVERLAP, UNREADABLE_RUNS, CatchUp
+from flowhq.bot.catchup import CHAT_LIMITS, LOOK_AT_ONCE, OVERLAP, UNREADABLE_RUNS, CatchUp
 from flowhq.bot.chats import Place, QueuedMessage
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.trace import Traces
@@ -389,6 +389,37 @@ async def test_of_a_very_long_backlog_the_newest_are_read(bench: Bench) -> None:
         bench.missed(f"m{number:04}", ago_s=most + 10 - number)
     assert await bench.run() == most
     assert bench.lined_up == [f"m{most + 9:04}"]
+
+
+async def test_the_ledger_is_asked_about_so_many_at_once(bench: Bench) -> None:
+    asked: list[int] = []
+    look = bench.ledger.are_recorded
+
+    async def counted(messages: Sequence[InboundMessage]) -> Sequence[bool]:
+        asked.append(len(messages))
+        return await look(messages)
+
+    bench.ledger.are_recorded = counted  # type: ignore[method-assign]
+    for number in range(LOOK_AT_ONCE + 7):
+        message = bench.missed(f"m{number:04}", ago_s=3600 - number)
+        if number % 2:
+            await bench.known(message)
+    await bench.run()
+    assert asked == [LOOK_AT_ONCE, 7]
+    assert len(bench.ledger.inbox) == LOOK_AT_ONCE + 7
+
+
+async def test_what_cannot_be_asked_about_costs_no_other_message(bench: Bench) -> None:
+    async def cannot(messages: Sequence[InboundMessage]) -> Sequence[bool]:
+        raise TypeError("a bug")
+
+    bench.ledger.are_recorded = cannot  # type: ignore[method-assign]
+    await bench.known(bench.missed("a1", ago_s=90))
+    bench.missed("a2", ago_s=80)
+    bench.missed("a3", ago_s=70)
+    assert await bench.run() == 3
+    assert bench.lined_up == ["a3"]
+    assert [key.message_id for key in bench.ledger.inbox] == ["a1", "a2", "a3"]
 
 
 # -- interrupted ----
