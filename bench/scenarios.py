@@ -9,6 +9,7 @@ scenario found something wrong.
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ from tests.faults.world import World, running, wait
 from tests.pg import run_apart
 
 RESUMED_WITHIN_S = 5.0
+STOPPED_WITHIN_S = 30.0
 GROWTH_MAX_BYTES = 100_000_000
 SLOWER_MAX = 1.5
 AWAY_S = 36_000
@@ -269,6 +271,30 @@ ORDINARY_POLICY = {
     "FLOWHQ_SUPERVISOR__PROBE_TIMEOUT_S": "2",
 }
 
+
+def stopped(home: Path, *, rate: float = 80.0) -> Report:
+    """SIGTERM under load, with the settings that a daemon has by itself."""
+    report = Report("SIGTERM under load")
+    with running(World(home)) as world:
+        world.load(rate, delay_ms=300)
+        wait(5.0)
+        began = time.monotonic()
+        world.daemon.program.signal(signal.SIGTERM)
+        code = world.daemon.program.wait()
+        took_s = time.monotonic() - began
+        in_doubt = world.postgres.query(
+            "SELECT 1 FROM outbox WHERE state IN ('sending', 'unknown')"
+        )
+        world.daemon.start()
+        world.wait_until_connected()
+        report.conclude(world)
+        report.figures |= {"stopped after s": round(took_s, 2), "left in doubt": len(in_doubt)}
+        report.claim(code == 0, "it ends well")
+        report.claim(took_s < STOPPED_WITHIN_S, f"it stops within {STOPPED_WITHIN_S:g} s")
+        report.claim(not in_doubt, "what was handed over is settled")
+    return report
+
+
 SCENARIOS: dict[str, Callable[[Path, float], Report]] = {
     "postgres-away": lambda home, scale: postgres_away(home, seconds=120 * scale),
     "postgres-frozen": lambda home, scale: postgres_frozen(home, seconds=30 * scale),
@@ -277,6 +303,7 @@ SCENARIOS: dict[str, Callable[[Path, float], Report]] = {
     "long-absence": lambda home, _: long_absence(home),
     # Shorter than a minute it is no long absence.
     "network-away": lambda home, _: network_away(home),
+    "stop": lambda home, _: stopped(home),
 }
 
 

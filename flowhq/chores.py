@@ -14,7 +14,7 @@ import structlog
 from flowhq.clock import Clock
 from flowhq.db import accounting, bulk, events, keys, partitions
 from flowhq.db.pool import Database
-from flowhq.errors import StoreRefusedError, StoreUnavailableError
+from flowhq.errors import StoreError
 from flowhq.figures import Usage
 from flowhq.log import LogHandle
 from flowhq.metrics import Metrics
@@ -64,7 +64,7 @@ async def tell_accounts(database: Database, clock: Clock) -> None:
         await clock.sleep(ACCOUNTS_EVERY.total_seconds())
         try:
             books = await accounting.fetch_accounts(database, clock.now() - ACCOUNTS_EVERY)
-        except (StoreUnavailableError, StoreRefusedError) as error:
+        except StoreError as error:
             log.error("no accounts of this hour", why=str(error))
             continue
         for tenant_id, account in books.tenants.items():
@@ -101,7 +101,7 @@ async def tell_incidents(
         )
         try:
             await events.tell_incident(database, state)
-        except (StoreUnavailableError, StoreRefusedError) as error:
+        except StoreError as error:
             log.warning("incident not told yet", why=str(error))
             continue
         known = present
@@ -113,7 +113,7 @@ async def drop_old_requests(database: Database, clock: Clock) -> None:
         try:
             await keys.drop_old_keys(database)
             await bulk.drop_old_runs(database)
-        except (StoreUnavailableError, StoreRefusedError) as error:
+        except StoreError as error:
             log.warning("old requests not dropped", why=str(error))
         await clock.sleep(REQUESTS_EVERY.total_seconds())
 
@@ -124,5 +124,5 @@ async def keep_partitions(url: str, clock: Clock) -> None:
         await clock.sleep(PARTITIONS_EVERY.total_seconds())
         try:
             await partitions.ensure_ahead(url)
-        except (StoreUnavailableError, StoreRefusedError) as error:
+        except StoreError as error:
             log.error("partitions not made ahead", why=str(error))

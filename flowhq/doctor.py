@@ -28,8 +28,7 @@ from flowhq.db.pool import refuse_old_server
 from flowhq.errors import (
     FlowHQError,
     MisconfiguredError,
-    StoreRefusedError,
-    StoreUnavailableError,
+    StoreError,
 )
 from flowhq.folders import require_folders
 
@@ -192,7 +191,7 @@ async def _ask_master_key(url: str) -> str | None:
     """None also for a database that is away or not migrated: the check of it has told that."""
     try:
         return await datakeys.find_master_key_id(url)
-    except (StoreUnavailableError, StoreRefusedError):
+    except StoreError:
         return None
 
 

@@ -81,14 +81,20 @@ class BackupError(FlowHQError):
     """A backup cannot be taken or read as it is; nothing was left half."""
 
 
-class InUseError(MisconfiguredError):
-    """A running daemon holds it."""
+class InUseError(FlowHQError):
+    """A running daemon holds it; it may be one that is ending, or dead and not missed yet."""
+
+    exit_code = ExitCode.UNAVAILABLE
 
 
 # -- the database ------------------------------------------------------------------------------
 
 
-class StoreUnavailableError(FlowHQError):
+class StoreError(FlowHQError):
+    """PostgreSQL did not do what it was asked for."""
+
+
+class StoreUnavailableError(StoreError):
     """PostgreSQL cannot be reached or is starting: wait and retry. Never means "no such row"."""
 
     exit_code = ExitCode.UNAVAILABLE
@@ -99,7 +105,7 @@ class StoreTimeoutError(StoreUnavailableError):
     statement, which only others can tell."""
 
 
-class StoreRefusedError(FlowHQError):
+class StoreRefusedError(StoreError):
     """PostgreSQL answered that it will not (version, rights, newer schema): stop."""
 
     exit_code = ExitCode.CONFIG

@@ -5,7 +5,6 @@ operator wants of a tenant, and what is common to all of them (supervisor.py).
 """
 
 import asyncio
-from contextlib import suppress
 from contextvars import Context
 from typing import Protocol
 
@@ -228,9 +227,7 @@ class Keeper:
                 await self._begin()
         except Exception as error:
             log.critical("tenant not supervised any more", exc_info=error)
-            with suppress(FlowHQError):
-                detail = type(error).__name__
-                await self.lifecycle.apply(Event.PARK, reason=Reason.INTERNAL_ERROR, detail=detail)
+            await self._park(type(error).__name__)
         finally:
             await self._close()
 
@@ -274,8 +271,7 @@ class Keeper:
             counted=reason not in OUTSIDE and not common,
         )
         if isinstance(decision, Park):
-            self._parked_s = now_s
-            await self.lifecycle.apply(Event.PARK, reason=Reason.CRASH_LOOP, detail=detail)
+            await self._park(detail)
             return None
         await self.lifecycle.apply(Event.FAILED, reason=reason, detail=detail)
         log.warning(
@@ -285,6 +281,14 @@ class Keeper:
             throws_away=decision.rung.name.lower(),
         )
         return decision
+
+    async def _park(self, detail: str) -> None:
+        """Left alone but for a trial each hour, also if that cannot be stored."""
+        self._parked_s = self._clock.monotonic()
+        try:
+            await self.lifecycle.apply(Event.PARK, reason=Reason.CRASH_LOOP, detail=detail)
+        except Exception as error:
+            log.error("tenant state not stored yet", exc_info=error)
 
     async def _close(self) -> None:
         """What the attempts left open is closed, or killed; the runner sees to it that a

@@ -127,8 +127,8 @@ class FusedLedger(PostgresLedger):
             self._fuse.reach(KillPoint.AFTER_INBOX)
         return recorded
 
-    async def mark_sending(self, outbox_id: OutboxId) -> bool:
-        going = await super().mark_sending(outbox_id)
+    async def mark_sending(self, outbox_id: OutboxId, *, max_age_s: float | None = None) -> bool:
+        going = await super().mark_sending(outbox_id, max_age_s=max_age_s)
         self._fuse.reach(KillPoint.AFTER_SENDING)
         return going
 

@@ -196,6 +196,7 @@ class Reason(StrEnum):
     PROFILE_CORRUPT = "PROFILE_CORRUPT"
     CRASH_LOOP = "CRASH_LOOP"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    STORE_REFUSED = "STORE_REFUSED"
     MISCONFIGURED = "MISCONFIGURED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
@@ -373,9 +374,11 @@ class ConversationView:
 
     ``bot_state`` is the responder's own JSON of the last turn. ``opted_out``: the contact said
     stop. ``paused_until``: a person took over. ``muted_until``: two bots were answering each other.
+    ``now``: the time by the same clock as those, the database's.
     """
 
     chat_key: ChatKey
+    now: datetime
     contact_name: str
     phone: str
     opted_out: bool

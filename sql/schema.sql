@@ -912,17 +912,21 @@ $$;
 
 -- Whether a message may be handed to the page now: committed before it is. One that failed and is
 -- sent again is on its way again; one that a person took the chat from while it was in doubt is not
--- sent once more.
-CREATE FUNCTION mark_sending(p_tenant uuid, p_id bigint) RETURNS boolean
+-- sent once more, and one that was due too long ago is not sent.
+CREATE FUNCTION mark_sending(p_tenant uuid, p_id bigint, p_max_age interval) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
+    v_oldest timestamptz := coalesce(now() - p_max_age, '-infinity');
     v_row record;
 BEGIN
     UPDATE outbox SET
-        state = CASE WHEN reason = '' THEN 'sending' ELSE 'cancelled' END::outbox_state,
-        attempts = CASE WHEN reason = '' THEN attempts + 1 ELSE attempts END,
-        sent_at = CASE WHEN reason = '' THEN now() ELSE sent_at END,
-        done_at = CASE WHEN reason = '' THEN NULL ELSE now() END
+        state = CASE WHEN reason = '' AND next_at >= v_oldest THEN 'sending'
+            ELSE 'cancelled' END::outbox_state,
+        reason = CASE WHEN reason = '' AND next_at < v_oldest THEN 'too_old' ELSE reason END,
+        attempts = CASE WHEN reason = '' AND next_at >= v_oldest THEN attempts + 1
+            ELSE attempts END,
+        sent_at = CASE WHEN reason = '' AND next_at >= v_oldest THEN now() ELSE sent_at END,
+        done_at = CASE WHEN reason = '' AND next_at >= v_oldest THEN NULL ELSE now() END
     WHERE tenant_id = p_tenant AND id = p_id AND state IN ('planned', 'sending', 'unknown')
     RETURNING state, attempts, log_id, log_at INTO v_row;
     IF NOT FOUND THEN

@@ -26,7 +26,7 @@ class SinceQuery(Query):
 
 class RepliesView(BaseModel):
     """Our messages planned in the window: ``sent`` the server took, ``unknown`` may be out and are
-    looked up, ``cancelled`` were taken back because a person took the chat over."""
+    looked up, ``cancelled`` were taken back (see `admin/reasons.py` for why)."""
 
     planned: int
     sent: int

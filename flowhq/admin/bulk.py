@@ -35,8 +35,7 @@ from flowhq.errors import (
     InvalidInputError,
     MisconfiguredError,
     NotFoundError,
-    StoreRefusedError,
-    StoreUnavailableError,
+    StoreError,
     WrongStateError,
 )
 from flowhq.model import (
@@ -181,7 +180,7 @@ class BulkRunner:
             return  # cut off by the stop of the daemon, and to be told as such
         try:
             await self._store.end_run(run.run_id)
-        except (StoreUnavailableError, StoreRefusedError) as error:
+        except StoreError as error:
             log.warning("end of a bulk run not stored", why=str(error))
 
     async def _one(self, run: BulkRun, row: TenantRow, slots: asyncio.Semaphore) -> bool:

@@ -22,7 +22,7 @@ from flowhq.admin.phone import to_contact
 from flowhq.admin.routes import Call, Route
 from flowhq.admin.scopes import Scope
 from flowhq.db.portable import ExportedRow
-from flowhq.errors import InvalidInputError, StoreRefusedError, StoreUnavailableError
+from flowhq.errors import InvalidInputError, StoreError
 from flowhq.model import SessionState
 
 MEDIA = "application/x-ndjson"
@@ -141,7 +141,7 @@ async def _send(
                 await response.write(chunk)
         async with asyncio.timeout(WRITE_LIMIT_S):
             await response.write_eof()
-    except (StoreUnavailableError, StoreRefusedError, TimeoutError, ConnectionError) as error:
+    except (StoreError, TimeoutError, ConnectionError) as error:
         log.warning("export broken off", about=about, why=type(error).__name__)
         if call.request.transport is not None:
             call.request.transport.abort()

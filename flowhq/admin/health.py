@@ -23,7 +23,7 @@ from flowhq.admin.retention import LastSweepView, days_view, last_view
 from flowhq.admin.routes import Call, Route, reply
 from flowhq.admin.scopes import Scope
 from flowhq.db.sweeps import Keeping
-from flowhq.errors import StoreUnavailableError
+from flowhq.errors import StoreError
 
 # A database that answers slower than this is not ready to serve.
 PING_TIMEOUT_S = 2.0
@@ -130,7 +130,7 @@ async def _keeping(deps: AdminDeps) -> Keeping | None:
     try:
         async with asyncio.timeout(PING_TIMEOUT_S):
             return await deps.store.fetch_keeping()
-    except (StoreUnavailableError, TimeoutError):
+    except (StoreError, TimeoutError):
         return None
 
 
@@ -139,7 +139,7 @@ async def _ping(deps: AdminDeps) -> DatabaseHealth:
     try:
         async with asyncio.timeout(PING_TIMEOUT_S):
             await deps.store.ping()
-    except (StoreUnavailableError, TimeoutError):
+    except (StoreError, TimeoutError):
         return DatabaseHealth(reachable=False, answer_ms=None)
     return DatabaseHealth(
         reachable=True, answer_ms=round((time.perf_counter() - started) * 1000, 2)

@@ -33,8 +33,7 @@ from flowhq.errors import (
     InvalidInputError,
     MisconfiguredError,
     NotFoundError,
-    StoreRefusedError,
-    StoreUnavailableError,
+    StoreError,
     WrongStateError,
 )
 from flowhq.model import TenantId
@@ -131,14 +130,14 @@ class Once:
             await self._store.settle_key(
                 name, StoredAnswer(answer.status, headers, body), _about(headers)
             )
-        except (StoreUnavailableError, StoreRefusedError) as error:
+        except StoreError as error:
             log.warning("answer not kept for a repeat", route=terms.route, why=str(error))
         return answer
 
     async def _release(self, name: KeyName) -> None:
         try:
             await self._store.release_key(name)
-        except (StoreUnavailableError, StoreRefusedError) as error:
+        except StoreError as error:
             log.warning("key not released", route=name.route, why=str(error))
 
 

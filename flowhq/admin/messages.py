@@ -13,7 +13,16 @@ from flowhq.admin.routes import Call, Route
 from flowhq.admin.scopes import Scope
 from flowhq.db.deadletters import DeadRow
 from flowhq.db.stories import ReplyStory, SeenStory, Story
-from flowhq.model import Direction, InboxState, MessageKind, MessageStatus, OutboxState, Source
+from flowhq.errors import WrongStateError
+from flowhq.model import (
+    ChatKey,
+    Direction,
+    InboxState,
+    MessageKind,
+    MessageStatus,
+    OutboxState,
+    Source,
+)
 
 DEAD_DEFAULT = 100
 DEAD_MAX = 500
@@ -146,7 +155,13 @@ async def explain_message(call: Call[NoBody, NoQuery]) -> MessageView:
 
 async def requeue_message(call: Call[NoBody, NoQuery]) -> MessageView:
     reference = call.request.match_info["message"]
-    story, chat_key = await call.deps.store.requeue(call.tenant_id, reference)
+    try:
+        story, chat_key = await call.deps.store.requeue(call.tenant_id, reference)
+    except WrongStateError:
+        # It may wait because it was put back already, by a request whose answer was lost.
+        story = await call.deps.store.fetch_story(call.tenant_id, reference)
+        call.deps.fleet.wake(call.tenant_id, ChatKey(story.chat_key))
+        raise
     call.deps.fleet.wake(call.tenant_id, chat_key)
     return _message_view(call, story)
 

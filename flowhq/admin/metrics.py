@@ -19,7 +19,7 @@ from flowhq.admin.ports import AdminDeps
 from flowhq.admin.routes import Call, Route
 from flowhq.admin.scopes import Scope
 from flowhq.db.figures import Depth, Stock
-from flowhq.errors import StoreRefusedError, StoreUnavailableError
+from flowhq.errors import StoreError
 from flowhq.figures import Figures, TenantFigures
 from flowhq.metrics import CONTENT_TYPE
 from flowhq.model import SessionState, TenantId, TenantSnapshot
@@ -57,7 +57,7 @@ class Gathering:
         try:
             async with asyncio.timeout(STOCK_LIMIT_S):
                 self._stock = await deps.store.take_stock()
-        except (StoreUnavailableError, StoreRefusedError, TimeoutError):
+        except (StoreError, TimeoutError):
             database_up = False
         stock = self._stock
         figures = figures_of(stock, deps.fleet.snapshots()) if stock is not None else Figures()

@@ -46,6 +46,7 @@ ENDS: tuple[tuple[OutboxState, str], ...] = (
 # Why a reply was taken back, by the reason that it has.
 TAKEN_BACK = {
     "person": "a person took the chat over",
+    "too_old": "it could not be sent for so long that it would have confused",
     "number_changed": "the tenant was paired with another number",
     "expired": "it had been given up, and was kept for no longer",
     "erased": "the contact was forgotten on request",

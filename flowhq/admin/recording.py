@@ -19,7 +19,7 @@ from aiohttp import web
 
 from flowhq.admin.problems import of_error
 from flowhq.db.audit import Change, EntryFilter, EntryPage, NewEntry
-from flowhq.errors import FlowHQError, StoreRefusedError, StoreUnavailableError
+from flowhq.errors import FlowHQError, StoreError
 from flowhq.log import HIDDEN, redact
 
 # Beyond it an entry tells how many more fields changed, not which.
@@ -148,5 +148,5 @@ async def end_entry(book: AuditBook, entry_id: UUID, status: int, trace: Trace) 
     """How it ended; where that cannot be stored, the log says so."""
     try:
         await book.end(entry_id, status=status, changes=trace.changes)
-    except (StoreUnavailableError, StoreRefusedError) as error:
+    except StoreError as error:
         log.error("audit entry left open", entry=str(entry_id), status=status, why=str(error))

@@ -29,7 +29,7 @@ from flowhq.admin.problems import (
 from flowhq.admin.routes import Call, Route
 from flowhq.admin.scopes import Scope
 from flowhq.db.events import OutwardEvent, event_id, read_event_id
-from flowhq.errors import NotFoundError, StoreRefusedError, StoreUnavailableError
+from flowhq.errors import NotFoundError, StoreError
 from flowhq.model import EventType, TenantId
 
 log = structlog.get_logger(__name__)
@@ -100,7 +100,7 @@ async def stream_events(call: Call[NoBody, StreamQuery]) -> web.StreamResponse:
                 await _tell(call, writer, place, after)
         except TimeoutError:
             pass
-        except (StoreUnavailableError, StoreRefusedError) as error:
+        except StoreError as error:
             log.warning("stream ended", why=str(error))
     finally:
         feed.leave(place)

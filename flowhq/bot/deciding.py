@@ -94,7 +94,7 @@ class Deciding:
 
     def decide(self, step: Step, message: InboundMessage, view: ConversationView) -> Decision:
         """The decision with its trail; ``step`` keeps what holds for every attempt."""
-        now = self._clock.now()
+        now = view.now
         step.muted = False
         why_not = self._refusal(message, view, now)
         if why_not:

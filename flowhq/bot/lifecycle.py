@@ -13,7 +13,7 @@ from enum import StrEnum
 import structlog
 
 from flowhq.bot.ports import StatusBook
-from flowhq.errors import StoreUnavailableError, WrongStateError
+from flowhq.errors import StoreError, WrongStateError
 from flowhq.model import (
     DesiredState,
     Reason,
@@ -39,7 +39,7 @@ class State(StrEnum):
     CONFLICTED = "conflicted"  # another window took over
     STALE = "stale"  # no successful probe for too long; a restart follows
     RECOVERING = "recovering"  # failed, waiting for the next attempt
-    PARKED = "parked"  # no attempt by itself any more: a person must act
+    PARKED = "parked"  # no attempt goes on: a person must act, or an hour pass (CRASH_LOOP)
 
 
 class Event(StrEnum):
@@ -145,6 +145,8 @@ NEXT_ACTION: dict[Reason, str] = {
     Reason.CRASH_LOOP: "It failed too often and is tried again once an hour. See the tenant's log,"
     " then restart it.",
     Reason.STORE_UNAVAILABLE: "Check PostgreSQL; it goes on by itself when it is back.",
+    Reason.STORE_REFUSED: "PostgreSQL refuses the daemon: correct what the detail names; it goes on"
+    " by itself.",
     Reason.MISCONFIGURED: "Correct what the detail names, then restart.",
     Reason.INTERNAL_ERROR: _BY_ITSELF,
 }
@@ -187,8 +189,8 @@ def facets(state: State, *, paused: bool) -> tuple[TenantStatus, SessionState, W
 class Lifecycle:
     """One tenant's state, its snapshot and its history; the only one that changes them.
 
-    Memory is the truth while the daemon runs: a change that could not be stored is stored with
-    the next one, or by `flush`.
+    Memory is the truth while the daemon runs: a change that the store did not take, away or
+    refusing, is stored with the next one, or by `flush`.
     """
 
     def __init__(
@@ -232,7 +234,7 @@ class Lifecycle:
         actor: str = "daemon",
         desired: DesiredState | None = None,
     ) -> TenantSnapshot:
-        """Take the event, then store it. An unavailable store does not undo it."""
+        """Take the event, then store it. A store that does not take it does not undo it."""
         async with self._lock:
             before = self.snapshot
             self.state, self.snapshot = self._after(event, reason, detail, desired)
@@ -256,7 +258,7 @@ class Lifecycle:
         self._announce()
 
     async def flush(self) -> None:
-        """Store what could not be stored; raises StoreUnavailableError no more than `apply`."""
+        """Store what could not be stored; of the store's errors it raises as few as `apply`."""
         async with self._lock:
             await self._store()
 
@@ -274,7 +276,7 @@ class Lifecycle:
             return
         try:
             await self._book.save(self.snapshot, event=self._unsaved, actor=self._actor)
-        except StoreUnavailableError as error:
+        except StoreError as error:
             log.warning("tenant state not stored yet", error=str(error))
             return
         self._unsaved = None

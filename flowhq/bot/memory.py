@@ -10,8 +10,8 @@ from flowhq.model import Jid, MessageId
 
 # Own messages that are remembered as stuck; what is forgotten may be counted once more.
 STUCK_MAX = 1_000
-# Chats that are remembered as unreadable.
-UNREADABLE_MAX = 100
+# Chats that are remembered as unreadable: of more, none would be counted often enough.
+UNREADABLE_MAX = 10_000
 
 
 @dataclass(slots=True)

@@ -82,6 +82,7 @@ class Outbound:
         self._ledger = ledger
         self._clock = clock
         self._pace_s = limits.pace_ms / 1000
+        self._max_age_s = limits.answer_max_age_s
         self._traces = traces
         self._online = online
         self._acks = acks
@@ -181,12 +182,17 @@ class Outbound:
 
     async def _begun(self, row: OutboundMessage) -> OutboundMessage | None:
         self._traces.mark_reply(row.outbox_id, "line")
-        if not await until_stored(self._clock, lambda: self._ledger.mark_sending(row.outbox_id)):
+        if not await until_stored(self._clock, lambda: self._mark_sending(row)):
             return None
         self._traces.mark_reply(row.outbox_id, "commit")
         if not self._online.is_set():
             return replace(row, state=OutboxState.SENDING, attempts=row.attempts + 1)
         return await self._hand_over(row)
+
+    async def _mark_sending(self, row: OutboundMessage) -> bool:
+        """What a program asked for goes out however late; a late answer confuses."""
+        max_age_s = None if row.asked_for else self._max_age_s
+        return await self._ledger.mark_sending(row.outbox_id, max_age_s=max_age_s)
 
     async def _hand_over(self, row: OutboundMessage) -> OutboundMessage | None:
         self._dedup.note_own(row.client_id)

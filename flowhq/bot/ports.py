@@ -191,9 +191,10 @@ class Ledger(Protocol):
         must look after."""
         ...
 
-    async def mark_sending(self, outbox_id: OutboxId) -> bool:
+    async def mark_sending(self, outbox_id: OutboxId, *, max_age_s: float | None = None) -> bool:
         """Commit the intent and count the attempt; False if the row is settled or cancelled, or
-        is cancelled now because a person took over since it was tried last."""
+        is cancelled now: because a person took over since it was tried last, or because it was due
+        longer than ``max_age_s`` ago (None: of any age)."""
         ...
 
     async def mark_accepted(self, outbox_id: OutboxId, ack: Ack) -> None: ...

@@ -146,13 +146,21 @@ class Pump:
         if event.seen_at_monotonic >= self._read_at:
             self._unsure_since = None  # all that waited since the reading began came before it
         if self._is_live or self._leaving:
-            await self._inbound.admit(
-                event.message, seen_at=event.seen_at_monotonic, line_up=self._restored
-            )
+            await self._admit(event)
         elif len(self._held) < HELD_MAX:
             self._held.append(event)
         else:
             self._document = None
+
+    async def _admit(self, event: MessageSeen) -> None:
+        await self._inbound.admit(
+            event.message, seen_at=event.seen_at_monotonic, line_up=self._restored
+        )
+
+    async def _admit_held(self) -> None:
+        held, self._held = self._held, []
+        for event in held:
+            await self._admit(event)
 
     async def _code(self, event: QrShown) -> None:
         self._online.clear()
@@ -183,11 +191,10 @@ class Pump:
         if not self._restored:
             await self._restore()
             self._restored = True
+        # Before anything is sent: one of them may be the answer of a person.
+        await self._admit_held()
         self._absence.end()
         self._online.set()
-        held, self._held = self._held, []
-        for message in held:
-            await self._message(message)
 
     async def _replaced(self) -> None:
         """Another window took over. It is never taken back by itself; who is replaced again and
@@ -217,9 +224,7 @@ class Pump:
         self._online.clear()
         self._document = None
         self._leaving = True
-        held, self._held = self._held, []
-        for event in held:
-            await self._message(event)
+        await self._admit_held()
 
     async def _dropped(self, count: int) -> None:
         """A page that is not online is read when it is: by then it may be another document."""

@@ -138,8 +138,19 @@ class ReplyLimits:
         nothing is."""
         return 0.0 if self._tenant.try_acquire() else self._tenant.wait_for()
 
+    @property
+    def in_debt(self) -> bool:
+        """Live replies have reserved more than there is."""
+        return self._tenant.peek() < 0
+
+    def line_up(self) -> float:
+        """As ``take``, but behind all that is reserved: the seconds until its token may be used."""
+        wait_s = self._tenant.reserve()
+        assert wait_s is not None  # noqa: S101 - it waits however long
+        return wait_s
+
     def give_back(self) -> None:
-        """What ``take`` gave was not used."""
+        """What ``take`` or ``line_up`` gave was not used."""
         self._tenant.give_back()
 
     def peek(self) -> LimitLevels:

@@ -38,7 +38,7 @@ LEAST: Mapping[Reason, Rung] = {
     Reason.PROFILE_IN_USE: Rung.BROWSER,
 }
 # Causes outside of the tenant: they are waited out, and no number of them parks it.
-OUTSIDE = frozenset({Reason.STORE_UNAVAILABLE, Reason.CONNECTION_LOST})
+OUTSIDE = frozenset({Reason.STORE_UNAVAILABLE, Reason.STORE_REFUSED, Reason.CONNECTION_LOST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +113,25 @@ def verdict(failure: Exception) -> tuple[Event, Reason]:
     """FAILED to be restarted or PARK for a person, by the failure's class alone."""
     match failure:
         case LoginRequiredError(reason=reason):
-            return Event.PARK, _reason(reason)
+            return Event.PARK, _reason(reason, Reason.BLOCKED)
         case ChannelRestartError(reason=reason):
-            return Event.FAILED, _reason(reason)
+            return Event.FAILED, _reason(reason, Reason.INTERNAL_ERROR)
         case ChromiumMissingError():
             return Event.PARK, Reason.CHROMIUM_MISSING
-        case MisconfiguredError() | ConfigError() | StoreRefusedError():
+        case MisconfiguredError() | ConfigError():
             return Event.PARK, Reason.MISCONFIGURED
         case InvalidInputError() | NotFoundError():
             return Event.PARK, Reason.MISCONFIGURED
         case StoreUnavailableError():
             return Event.FAILED, Reason.STORE_UNAVAILABLE
+        case StoreRefusedError():
+            return Event.FAILED, Reason.STORE_REFUSED
         case _:
             return Event.FAILED, Reason.INTERNAL_ERROR
 
 
-def _reason(word: str) -> Reason:
+def _reason(word: str, other: Reason) -> Reason:
     try:
         return Reason(word)
     except ValueError:
-        return Reason.INTERNAL_ERROR
+        return other

@@ -14,7 +14,7 @@ from asyncpg import Record
 
 from flowhq.db.faults import translated
 from flowhq.db.owner import owner_connection
-from flowhq.errors import InUseError, StoreRefusedError, StoreUnavailableError
+from flowhq.errors import InUseError, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class Claim:
             try:
                 if await self._is_held() or await self._take():
                     continue
-            except (StoreUnavailableError, StoreRefusedError):
+            except StoreError:
                 continue  # nobody can take it where nobody is let in; the pool tells of the outage
             log.critical("another daemon works on this database: stopping")
             lost()
@@ -85,7 +85,7 @@ class Claim:
         try:
             with translated():
                 await connection.fetchval("SELECT 1", timeout=ASK_LIMIT_S)
-        except (StoreUnavailableError, StoreRefusedError):
+        except StoreError:
             if connection.is_closed():
                 await self._let_go()
                 return False

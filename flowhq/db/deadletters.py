@@ -139,11 +139,10 @@ def _dead_ids(story: Story) -> list[str]:
 
 def _not_dead(story: Story) -> WrongStateError:
     hint = {
-        InboxState.SKIPPED: "It was left unanswered on purpose: its explanation says why.",
+        InboxState.SKIPPED: "It was left unanswered: its explanation says why.",
         InboxState.NEW: "It waits for its turn: there is nothing to do.",
         InboxState.RETRY: "It is tried again by itself.",
-        OutboxState.CANCELLED: "A person took the chat over; resume the chat to let the bot "
-        "answer there again.",
+        OutboxState.CANCELLED: "It was taken back: its explanation says why.",
         OutboxState.PLANNED: "It waits to be sent: there is nothing to do.",
         OutboxState.SENDING: "It is being sent.",
         OutboxState.UNKNOWN: "It is being looked up.",

@@ -94,7 +94,7 @@ WITH step AS MATERIALIZED (
 )
 SELECT s.from_me, s.wa_message_id, s.chat_key, s.wa_timestamp, s.source, s.payload,
     c.id AS conversation_id, c.contact_id, c.bot_state, c.bot_paused_until, c.last_outgoing_at,
-    c.last_person_message_at, c.muted_until, s.requeued,
+    c.last_person_message_at, c.muted_until, s.requeued, now() AS now,
     coalesce(k.name, k.push_name, '') AS contact_name,
     coalesce(k.phone_number, '') AS phone, k.opted_out_at IS NOT NULL AS opted_out
 FROM step s
@@ -350,6 +350,7 @@ async def count_interrupted(tx: Tx, tenant_id: TenantId) -> list[InboxKey]:
 def _view(row: Record) -> ConversationView:
     return ConversationView(
         chat_key=ChatKey(row["chat_key"]),
+        now=row["now"],
         contact_name=row["contact_name"],
         phone=row["phone"].removeprefix("+"),
         opted_out=row["opted_out"],

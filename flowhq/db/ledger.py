@@ -131,8 +131,8 @@ class PostgresLedger:
         async with self._tx() as tx:
             return await outbox.unsettled(tx, self.tenant_id, chat_key, limit, self._monotonic)
 
-    async def mark_sending(self, outbox_id: OutboxId) -> bool:
-        return await outbox.mark_sending(self._database, self.tenant_id, outbox_id)
+    async def mark_sending(self, outbox_id: OutboxId, *, max_age_s: float | None = None) -> bool:
+        return await outbox.mark_sending(self._database, self.tenant_id, outbox_id, max_age_s)
 
     async def mark_accepted(self, outbox_id: OutboxId, ack: Ack) -> None:
         await outbox.mark_accepted(self._database, self.tenant_id, outbox_id, ack)

@@ -125,7 +125,7 @@ WITH gone AS (
 SELECT count(move_status($1, log_id, log_at, 'cancelled')) FROM gone
 """
 
-MARK_SENDING = f"SELECT mark_sending({CHOSEN_TENANT}, $2::bigint) AS going"
+MARK_SENDING = f"SELECT mark_sending({CHOSEN_TENANT}, $2::bigint, $3::interval) AS going"
 MARK_ACCEPTED = f"""
 SELECT mark_accepted({CHOSEN_TENANT}, $2::bigint, $3::text::outbox_state, $4::text::message_status)
 """
@@ -259,8 +259,11 @@ async def take_back_all(tx: Tx, tenant_id: TenantId, reason: str) -> None:
     await tx.execute(TAKE_BACK_ALL, tenant_id, reason)
 
 
-async def mark_sending(database: Database, tenant_id: TenantId, outbox_id: OutboxId) -> bool:
-    row = await database.call(tenant_id, MARK_SENDING, outbox_id)
+async def mark_sending(
+    database: Database, tenant_id: TenantId, outbox_id: OutboxId, max_age_s: float | None
+) -> bool:
+    max_age = None if max_age_s is None else timedelta(seconds=max_age_s)
+    row = await database.call(tenant_id, MARK_SENDING, outbox_id, max_age)
     return row is not None and bool(row["going"])
 
 

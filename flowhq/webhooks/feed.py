@@ -16,7 +16,7 @@ from flowhq.clock import Clock
 from flowhq.db import events
 from flowhq.db.events import FeedRow, OutwardEvent
 from flowhq.db.pool import Database
-from flowhq.errors import StoreRefusedError, StoreUnavailableError
+from flowhq.errors import StoreError
 from flowhq.model import EventType, TenantId
 
 log = structlog.get_logger(__name__)
@@ -104,7 +104,7 @@ class Feed:
             try:
                 full = await self.step()
                 await self._prune()
-            except (StoreUnavailableError, StoreRefusedError) as error:
+            except StoreError as error:
                 if not troubled:
                     log.warning("events are not told for now", why=str(error))
                 troubled = True

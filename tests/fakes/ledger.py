@@ -263,10 +263,13 @@ class FakeLedger:
         await self.outages.leave("unsettled")
         return found[:limit]
 
-    async def mark_sending(self, outbox_id: OutboxId) -> bool:
+    async def mark_sending(self, outbox_id: OutboxId, *, max_age_s: float | None = None) -> bool:
         await self.outages.enter("mark_sending")
         row = self.outbox.get(outbox_id)
         going = row is not None and row.state in _UNSETTLED
+        if row is not None and going and max_age_s is not None and not row.reason:
+            late_s = self._clock.monotonic() - row.due_at_monotonic
+            row.reason = "too_old" if late_s > max_age_s else ""
         if row is not None and going and row.reason:
             row.state, going = OutboxState.CANCELLED, False
         if row is not None and going:
@@ -459,6 +462,7 @@ class FakeLedger:
     def _view(self, chat_key: ChatKey, chat: Conversation) -> ConversationView:
         return ConversationView(
             chat_key=chat_key,
+            now=self._clock.now(),
             contact_name=chat.contact_name,
             phone=chat.phone,
             opted_out=chat.opted_out,

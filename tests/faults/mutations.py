@@ -100,7 +100,7 @@ MUTATIONS = {
             Edit(
                 "flowhq/bot/outbound.py",
                 "        if not await until_stored(self._clock, "
-                "lambda: self._ledger.mark_sending(row.outbox_id)):\n"
+                "lambda: self._mark_sending(row)):\n"
                 "            return None\n"
                 '        self._traces.mark_reply(row.outbox_id, "commit")\n'
                 "        if not self._online.is_set():\n"
@@ -108,8 +108,7 @@ MUTATIONS = {
                 "attempts=row.attempts + 1)\n"
                 "        return await self._hand_over(row)\n",
                 "        handed = await self._hand_over(row)\n"
-                "        await until_stored(self._clock, "
-                "lambda: self._ledger.mark_sending(row.outbox_id))\n"
+                "        await until_stored(self._clock, lambda: self._mark_sending(row))\n"
                 "        return handed\n",
             ),
         ),

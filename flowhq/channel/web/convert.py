@@ -55,11 +55,19 @@ def to_message(raw: Mapping[str, Any], *, source: Source) -> InboundMessage:
     )
 
 
+NEWEST = datetime.max.replace(tzinfo=UTC)
+
+
 def to_chat(raw: Mapping[str, Any]) -> ChatHead:
+    """A head with a time that is none is newer than any: its chat is read to be sure."""
     unread, last = raw.get("unread"), raw.get("t")
+    try:
+        last_at = None if last is None else to_time(last)
+    except UnreadableError:
+        last_at = NEWEST
     return ChatHead(
         chat=Jid(string(raw, "chat")),
-        last_at=None if last is None else to_time(last),
+        last_at=last_at,
         unread=unread if isinstance(unread, int) else 0,
         phone=digits(string(raw, "phone")),
     )

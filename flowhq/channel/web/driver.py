@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from pathlib import Path
 
 import structlog
@@ -67,7 +68,9 @@ class Driver:
         try:
             async with asyncio.timeout(START_LIMIT_S):
                 with guarded_environment():
-                    playwright = await async_playwright().start()
+                    # In no tenant's context: whoever starts it first is not whom it is about later.
+                    starting = asyncio.create_task(async_playwright().start(), context=Context())
+                    playwright = await starting
         except (Error, OSError, TimeoutError) as error:
             process.end(new_drivers(before))
             raise faulty(str(error) or "no answer in time") from error
@@ -79,7 +82,7 @@ class Driver:
             await playwright.stop()
             raise faulty(f"{len(started)} processes of it were found")
         self._playwright, self._process = playwright, started[0]
-        self._watch(started[0].pid)
+        Context().run(self._watch, started[0].pid)
 
     def _watch(self, pid: int) -> None:
         """Playwright tells nothing when its driver dies; the kernel does."""

@@ -41,6 +41,7 @@ class Feed:
     A new document that follows a ready one is a lost connection until it is ready itself: what it
     shows is held back until the past is read. What an old document still had to say is dropped and
     counted: the new one tells its own state.
+    ``tenant_id`` is for its log lines: the driver calls it in nobody's context.
     ``on_loaded`` is told False for a new document and True once wa-js found its way in it;
     ``on_fault`` gets what ends the channel.
     """
@@ -50,11 +51,13 @@ class Feed:
         clock: Clock,
         buffer: EventBuffer,
         *,
+        tenant_id: str,
         on_loaded: Callable[[bool], None],
         on_fault: Callable[[ChannelError], None],
     ) -> None:
         self._clock = clock
         self._buffer = buffer
+        self._log = log.bind(tenant_id=tenant_id)
         self._on_loaded = on_loaded
         self._on_fault = on_fault
         self._document_id = ""
@@ -69,6 +72,7 @@ class Feed:
         self.late = 0
         self._readers: dict[str, Callable[[dict[str, Any]], ChannelEvent | None]] = {
             "msg": self._message,
+            "ack": _ack,
             "ready": self._ready,
             "lost": lambda raw: ConnectionLost(convert.string(raw, "detail")),
             "qr": self._code,
@@ -94,6 +98,8 @@ class Feed:
                 self._count_late(len(events))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._count_unreadable(error)
+            # Nobody knows what it held: it is looked for in the page's store.
+            self._put(EventsDropped(1))
 
     def take_events(self, raws: Iterable[dict[str, Any]]) -> None:
         """Events of the present document, in their order."""
@@ -115,21 +121,20 @@ class Feed:
 
     def _read(self, raws: Iterable[dict[str, Any]]) -> Iterable[ChannelEvent]:
         """One event each, except that acks of one level that stand together are one."""
-        for ack, group in groupby(raws, key=lambda raw: raw["ack"] if raw["k"] == "ack" else None):
-            if ack is not None:
-                ids = tuple(MessageId(str(one)) for raw in group for one in raw["ids"])
-                yield AckSeen(ids, to_ack(ack))
-                continue
-            for raw in group:
-                event = self._try(raw)
-                if event is not None:
-                    yield event
+        tried = (self._try(raw) for raw in raws)
+        events = (event for event in tried if event is not None)
+        for level, group in groupby(events, key=_level):
+            if level is None:
+                yield from group
+            else:
+                acks = (event for event in group if isinstance(event, AckSeen))
+                yield AckSeen(tuple(one for ack in acks for one in ack.ids), level)
 
     def _try(self, raw: dict[str, Any]) -> ChannelEvent | None:
         """One event that cannot be read costs none of the others."""
         try:
             return self._read_one(raw)
-        except (convert.UnreadableError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._count_unreadable(error)
             return None
 
@@ -176,11 +181,21 @@ class Feed:
 
     def _count_late(self, number: int) -> None:
         self.late += number
-        log.info("events_of_a_document_that_is_gone", number=number, count=self.late)
+        self._log.info("events_of_a_document_that_is_gone", number=number, count=self.late)
 
     def _count_unreadable(self, error: Exception) -> None:
         self.unreadable += 1
-        log.warning("page_event_unreadable", error=type(error).__name__, count=self.unreadable)
+        self._log.warning(
+            "page_event_unreadable", error=type(error).__name__, count=self.unreadable
+        )
+
+
+def _ack(raw: dict[str, Any]) -> AckSeen:
+    return AckSeen(tuple(MessageId(str(one)) for one in raw["ids"]), to_ack(raw["ack"]))
+
+
+def _level(event: ChannelEvent) -> Ack | None:
+    return event.ack if isinstance(event, AckSeen) else None
 
 
 def to_ack(level: Any) -> Ack:

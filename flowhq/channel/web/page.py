@@ -5,9 +5,10 @@ means in convert.py and feed.py, and the life of browser and page in tab.py.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -32,6 +33,7 @@ from flowhq.model import (
 )
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 # Beyond the page's own limit, for the way there and back: only a hung page needs it.
 GRACE_S = 2.0
@@ -118,17 +120,12 @@ class WebChannel:
             "limit": limit,
         }
         answer = await self._read("history", given)
-        found = []
-        for raw in answer["messages"]:
-            try:
-                found.append(convert.to_message(raw, source=Source.CATCHUP))
-            except convert.UnreadableError as error:
-                log.warning("message_unreadable", tenant_id=str(self.tenant_id), error=str(error))
-        return found
+        read = partial(convert.to_message, source=Source.CATCHUP)
+        return readable(answer["messages"], read, self.tenant_id)
 
     async def chats(self) -> Sequence[ChatHead]:
         answer = await self._read("chats", {})
-        return [convert.to_chat(raw) for raw in answer["chats"]]
+        return readable(answer["chats"], convert.to_chat, self.tenant_id)
 
     async def probe(self) -> Health:
         """``detail`` names the page's states and what was dropped in the page, by reason."""
@@ -175,6 +172,19 @@ class WebChannel:
         answer = await self._tab.ask(name, given, limit_s=self._settings.probe_timeout_s)
         if "error" in answer:
             log.info("page_declined", tenant_id=str(self.tenant_id), call=name)
+
+
+def readable(
+    raws: Iterable[dict[str, Any]], read: Callable[[dict[str, Any]], T], tenant_id: TenantId
+) -> list[T]:
+    """One that cannot be read costs none of the others."""
+    found = []
+    for raw in raws:
+        try:
+            found.append(read(raw))
+        except convert.UnreadableError as error:
+            log.warning("page_answer_unreadable", tenant_id=str(tenant_id), error=str(error))
+    return found
 
 
 def read_sent(answer: dict[str, Any] | None) -> SendReceipt:

@@ -330,7 +330,13 @@ class Tab:
 
     def _new_line(self) -> tuple[EventBuffer, Feed]:
         buffer = EventBuffer(self._browsers.settings.event_buffer, self._browsers.room)
-        feed = Feed(self._browsers.clock, buffer, on_loaded=self._document, on_fault=self.fail)
+        feed = Feed(
+            self._browsers.clock,
+            buffer,
+            tenant_id=self.profile_dir.name,
+            on_loaded=self._document,
+            on_fault=self.fail,
+        )
         return buffer, feed
 
     def _take(self, source: dict[str, Any], payload: str) -> None:

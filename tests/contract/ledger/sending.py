@@ -35,6 +35,22 @@ class Sending(Contract):
         assert (going.state, going.attempts) == (OutboxState.SENDING, 1)
         assert going.client_id == row.client_id
 
+    async def test_one_that_was_due_too_long_ago_is_taken_back(self, ledger: Ledger) -> None:
+        late, other = await self.planned(ledger, "1", "2")
+        # Due more than a second from now on: of anything planned so far that is true.
+        assert not await ledger.mark_sending(late.outbox_id, max_age_s=-1.0)
+        assert [row.outbox_id for row in await ledger.unsettled()] == [other.outbox_id]
+        assert not await ledger.mark_sending(late.outbox_id)
+        assert await ledger.mark_sending(other.outbox_id, max_age_s=60.0)
+
+    async def test_one_in_doubt_that_was_due_too_long_ago_is_not_sent_once_more(
+        self, ledger: Ledger
+    ) -> None:
+        [row] = await self.planned(ledger)
+        assert await ledger.mark_sending(row.outbox_id, max_age_s=60.0)
+        assert not await ledger.mark_sending(row.outbox_id, max_age_s=-1.0)
+        assert await self.row(ledger, row) is None
+
     async def test_an_accepted_message_is_settled_and_is_not_sent_again(
         self, ledger: Ledger
     ) -> None:

@@ -10,7 +10,12 @@ from flowhq.admin import disks
 from flowhq.admin.server import AdminServer
 from flowhq.db.days import Day
 from flowhq.db.sweeps import Keeping, SweepRun, SweepState
-from flowhq.errors import MisconfiguredError, StoreUnavailableError
+from flowhq.errors import (
+    MisconfiguredError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from tests.fakes.admin import FakeStore
 from tests.integration.admin.conftest import Api, QuickClock
 
@@ -22,10 +27,11 @@ async def test_anybody_is_told_one_word(api: Api, path: str) -> None:
         assert response.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize("failure", [StoreUnavailableError("gone"), StoreRefusedError("no")])
 async def test_without_the_database_the_daemon_lives_but_is_not_ready(
-    api: Api, store: FakeStore
+    api: Api, store: FakeStore, failure: StoreError
 ) -> None:
-    store.failure = StoreUnavailableError("gone")
+    store.failure = failure
     for path in ("/health", "/health/ready"):
         answer = await api.call("GET", path)
         assert (answer.status, answer.body) == (503, {"status": "unavailable"})

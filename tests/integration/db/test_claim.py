@@ -7,7 +7,7 @@ import pytest
 
 from flowhq.db import claim as claim_module
 from flowhq.db.claim import Claim
-from flowhq.errors import MisconfiguredError
+from flowhq.errors import InUseError
 from tests.fakes.clock import until
 from tests.pg import execute, fetchval
 
@@ -32,7 +32,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_second_daemon_is_refused_until_the_first_is_gone(any_url: str) -> None:
     async with Claim(any_url).held():
-        with pytest.raises(MisconfiguredError, match="Another daemon works on this database"):
+        with pytest.raises(InUseError, match="Another daemon works on this database"):
             async with Claim(any_url).held(limit_s=IN_VAIN_S):
                 pytest.fail("two hold it")
     async with Claim(any_url).held():
@@ -49,7 +49,7 @@ async def test_a_connection_that_ends_costs_nothing_as_long_as_nobody_else_comes
             before = await fetchval(any_url, HOLDER)
             await execute(any_url, END_ALL)
             await until(partial(held_by_another, any_url, before))
-        with pytest.raises(MisconfiguredError):
+        with pytest.raises(InUseError):
             async with Claim(any_url).held(limit_s=IN_VAIN_S):
                 pytest.fail("two hold it")
         keeping.cancel()

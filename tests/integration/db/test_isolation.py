@@ -78,7 +78,7 @@ VALUES ($1, decode(md5($2) || md5($2), 'hex'), 'test', now() + interval '1 hour'
 
 # It chooses one tenant and asks for another's.
 MARK_ANOTHERS = f"""
-SELECT mark_sending(CASE WHEN t.chosen IS NOT NULL THEN $3::uuid END, $2::bigint) AS going
+SELECT mark_sending(CASE WHEN t.chosen IS NOT NULL THEN $3::uuid END, $2::bigint, NULL) AS going
 FROM (SELECT {CHOSEN_TENANT} AS chosen OFFSET 0) AS t
 """  # noqa: S608
 

@@ -127,7 +127,12 @@ async def test_a_hot_statement_uses_its_index(
 @pytest.mark.parametrize(
     ("function", "statement", "p_values", "index"),
     [
-        ("mark_sending", r"UPDATE outbox.*?(?=RETURNING)", {"p_id": "5"}, "outbox_unsettled_idx"),
+        (
+            "mark_sending",
+            r"UPDATE outbox.*?(?=RETURNING)",
+            {"p_id": "5", "v_oldest": "now()"},
+            "outbox_unsettled_idx",
+        ),
         ("mark_accepted", r"UPDATE outbox.*?(?=RETURNING)", {"p_id": "5"}, "outbox_pkey"),
         ("acknowledge", r"UPDATE outbox.*?(?=RETURNING)", {}, "outbox_client_id_key"),
         ("acknowledge", r"SELECT log_id.*?(?=LOOP)", {}, "inbox_pkey"),

@@ -65,6 +65,7 @@ class Customer:
     def view(self) -> ConversationView:
         return ConversationView(
             chat_key=ChatKey("255711@c.us"),
+            now=self.now,
             contact_name="Asha",
             phone="255711",
             opted_out=self.opted_out,

@@ -26,6 +26,7 @@ from tests.unit.bot.test_inbound import message
 CHAT = Jid("255700000001@c.us")
 VIEW = ConversationView(
     chat_key=ChatKey(CHAT),
+    now=EPOCH + timedelta(seconds=30),
     contact_name="Amina",
     phone="255700000001",
     opted_out=False,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flowhq.bot.heartbeat import START_MAX_S, Heartbeat
+from flowhq.bot.heartbeat import PAIRING_MAX_S, START_MAX_S, Heartbeat
 from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.config import SupervisorSettings
 from flowhq.errors import ChannelRestartError, LoginRequiredError
@@ -171,7 +171,7 @@ async def test_a_page_that_told_that_it_is_ready_may_stay(bench: Bench) -> None:
     await bench.heartbeat.beat()
 
 
-@pytest.mark.parametrize("event", [Event.QR_SHOWN, Event.QR_IDLE, Event.SCANNED, Event.LOST])
+@pytest.mark.parametrize("event", [Event.QR_SHOWN, Event.QR_IDLE, Event.LOST])
 async def test_who_waits_for_a_scan_or_for_the_network_is_left_alone(
     bench: Bench, event: Event
 ) -> None:
@@ -187,3 +187,19 @@ async def test_a_page_that_was_never_linked_is_not_hurried(bench: Bench) -> None
     bench.channel.health = replace(bench.channel.health, connected=False)
     await bench.clock.advance(10 * START_MAX_S)
     await bench.heartbeat.beat()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_linking_that_never_ends_is_begun_anew(bench: Bench, restarted: bool) -> None:
+    await bench.lifecycle.apply(Event.LOGGED_OUT)
+    bench.channel.health = Health(connected=False, mode="QR", detail="")
+    await bench.clock.advance(10 * PAIRING_MAX_S)
+    await bench.heartbeat.beat()
+    await bench.lifecycle.apply(Event.START if restarted else Event.SCANNED)
+    bench.channel.health = Health(connected=False, mode="SYNCING", detail="info=SYNCING")
+    await bench.clock.advance(PAIRING_MAX_S)
+    await bench.heartbeat.beat()
+    await bench.clock.advance(1)
+    with pytest.raises(ChannelRestartError, match="SYNCING") as caught:
+        await bench.heartbeat.beat()
+    assert caught.value.reason == Reason.PAGE_UNUSABLE

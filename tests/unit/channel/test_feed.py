@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from flowhq.channel.web.buffer import EventBuffer
 from flowhq.channel.web.feed import FIRST_CODE_S, NEXT_CODE_S, Feed
@@ -44,7 +45,11 @@ class Desk:
         self.loaded: list[bool] = []
         self.faults: list[ChannelError] = []
         self.feed = Feed(
-            self.clock, self.buffer, on_loaded=self.loaded.append, on_fault=self.faults.append
+            self.clock,
+            self.buffer,
+            tenant_id="t1",
+            on_loaded=self.loaded.append,
+            on_fault=self.faults.append,
         )
 
     def tell(self, *events: dict[str, Any], document: str = "d1") -> None:
@@ -112,6 +117,27 @@ async def test_acks_that_stand_together_are_one_event_per_level() -> None:
     assert isinstance(told[2], QrIdle)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"k": "ack", "ids": ["A"]},
+        {"k": "ack", "ack": None, "ids": ["A"]},
+        {"k": "ack", "ack": 1},
+        {"ack": 1},
+        {"k": "msg", "m": []},
+        "no event",
+        None,
+        7,
+    ],
+)
+async def test_an_event_of_another_shape_costs_none_of_the_others(bad: Any) -> None:
+    desk = Desk()
+    desk.tell(HELLO, {"k": "ack", "ack": 1, "ids": ["A"]}, bad, {"k": "msg", "m": MESSAGE})
+    told = await desk.told()
+    assert [type(event) for event in told] == [AckSeen, MessageSeen]
+    assert desk.feed.unreadable == 1
+
+
 async def test_one_unreadable_event_costs_none_of_the_others() -> None:
     desk = Desk()
     desk.tell(HELLO, {"k": "msg", "m": {**MESSAGE, "t": "never"}}, {"k": "msg", "m": None})
@@ -121,10 +147,12 @@ async def test_one_unreadable_event_costs_none_of_the_others() -> None:
 
 
 @pytest.mark.parametrize("payload", ["", "no json", "[]", "5", '{"d": 5, "e": []}', '{"d": "d1"}'])
-async def test_a_payload_that_is_none_raises_nothing(payload: str) -> None:
+async def test_what_a_payload_held_that_is_none_is_looked_for_in_the_pages_store(
+    payload: str,
+) -> None:
     desk = Desk()
     desk.feed.take(payload)
-    assert await desk.told() == []
+    assert await desk.told() == [EventsDropped(1)]
     assert desk.feed.unreadable == 1
 
 
@@ -236,3 +264,11 @@ async def test_a_page_that_was_not_ready_loses_nothing_by_loading_anew(state: An
     told = await desk.told()
     assert isinstance(told[-1], QrShown)
     assert len(told) == 3
+
+
+def test_its_log_lines_name_the_tenant() -> None:
+    desk = Desk()
+    with capture_logs() as lines:
+        desk.feed.take("no json")
+        desk.tell({"k": "idle"}, document="never begun")
+    assert [line["tenant_id"] for line in lines] == ["t1", "t1"]

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from flowhq.channel.web.page import read_sent, to_health
+from flowhq.channel.web.convert import NEWEST, to_chat
+from flowhq.channel.web.page import read_sent, readable, to_health
 from flowhq.errors import SendRefusedError, SendUnknownError
 from flowhq.model import Ack
+from tests.fakes.ledger import TENANT
 
 
 def answered(result: str, ack: int) -> dict[str, Any]:
@@ -75,3 +77,18 @@ def test_health_is_connected_only_when_usable_and_names_what_was_dropped() -> No
     )
     assert not to_health({**answer, "usable": False}, unreadable=0).connected
     assert not to_health({"error": "TypeError"}, unreadable=0).connected
+
+
+def test_a_chat_of_another_shape_costs_no_other_and_one_without_a_time_is_read_to_be_sure() -> None:
+    raws: list[dict[str, Any]] = [
+        {"chat": 5, "t": 1_795_222_333},
+        {"chat": "1@c.us", "t": 1_795_222_333_000},
+        {"chat": "2@c.us", "t": "never"},
+        {"chat": "3@c.us", "t": None},
+    ]
+    heads = readable(raws, to_chat, TENANT)
+    assert [(head.chat, head.last_at) for head in heads] == [
+        ("1@c.us", NEWEST),
+        ("2@c.us", NEWEST),
+        ("3@c.us", None),
+    ]

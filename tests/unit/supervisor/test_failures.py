@@ -77,11 +77,10 @@ async def test_one_tenants_crash_touches_no_other(bench: Bench) -> None:
 
 PARKING = [
     (LoginRequiredError("x", reason=Reason.BLOCKED), Reason.BLOCKED),
-    (LoginRequiredError("x", reason="a word nobody knows"), Reason.INTERNAL_ERROR),
+    (LoginRequiredError("x", reason="a word nobody knows"), Reason.BLOCKED),
     (ChromiumMissingError("x"), Reason.CHROMIUM_MISSING),
     (MisconfiguredError("x"), Reason.MISCONFIGURED),
     (NotFoundError("x"), Reason.MISCONFIGURED),
-    (StoreRefusedError("x"), Reason.MISCONFIGURED),
     (ConfigError([ConfigProblem("x", "y", "z")]), Reason.MISCONFIGURED),
 ]
 
@@ -188,10 +187,19 @@ async def test_a_short_life_each_time_lengthens_the_wait(
     assert waits == [2, 4, 8, 16]
 
 
-async def test_a_state_that_the_store_refuses_parks_the_tenant_and_not_the_supervisor(
+async def test_a_database_that_refuses_for_long_never_parks_a_tenant(bench: Bench) -> None:
+    bench.desk.fail_opens(ONE, [StoreRefusedError("No rights.")] * 40)
+    await bench.start()
+    assert bench.snapshot().reason is Reason.STORE_REFUSED
+    assert bench.snapshot().detail == "No rights."
+    await bench.clock.advance(300 * 45)
+    assert bench.snapshot().status is TenantStatus.ACTIVE
+
+
+async def test_a_state_that_the_store_refuses_is_stored_when_it_takes_it_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bench.start(ONE, TWO)
+    await bench.start()
 
     async def refuse(snapshot: TenantSnapshot, *, event: str, actor: str) -> None:
         raise StoreRefusedError("No rights.")
@@ -199,10 +207,30 @@ async def test_a_state_that_the_store_refuses_parks_the_tenant_and_not_the_super
     with monkeypatch.context() as patch:
         patch.setattr(bench.desk.book, "save", refuse)
         await bench.fail(CRASH)
-    assert bench.state() is State.PARKED
-    await bench.supervisor.restart(ONE)
-    await settle()
+        assert bench.state() is State.RECOVERING
+        stored = len(bench.desk.book.saved)
+    await bench.clock.advance(5)
     assert bench.snapshot().status is TenantStatus.ACTIVE
+    assert len(bench.desk.book.saved) > stored
+
+
+async def test_a_mistake_in_the_supervision_itself_parks_the_tenant_for_an_hour(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.supervisor.open()
+    await bench.start(ONE, TWO)
+
+    async def mistaken(snapshot: TenantSnapshot, *, event: str, actor: str) -> None:
+        raise TypeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.desk.book, "save", mistaken)
+        await bench.fail(CRASH)
+    assert bench.state() is State.PARKED
+    assert (bench.snapshot().reason, bench.snapshot().detail) == (Reason.CRASH_LOOP, "TypeError")
+    assert bench.snapshot(TWO).status is TenantStatus.ACTIVE
+    await bench.clock.advance(bench.settings.parked_probe_s + 60)
+    assert (bench.desk.opened(ONE), bench.snapshot().status) == (2, TenantStatus.ACTIVE)
 
 
 async def test_an_outage_while_it_fails_does_not_stop_the_restarts(bench: Bench) -> None:

@@ -53,7 +53,7 @@ function pump() {
   if (!events.length) return;
   calling = true;
   Promise.resolve(emit(JSON.stringify({d: documentId, e: events})))
-    .catch(() => countDrop('not_taken'))
+    .catch(() => { countDrop('not_taken'); overflow += events.length; })
     .finally(() => { calling = false; if (line.length) schedule(); });
 }
 

@@ -134,6 +134,37 @@ async def test_a_full_lane_sends_everything_in_order() -> None:
     assert bench.calls() == bench.sent()
 
 
+async def test_a_reply_that_could_not_be_sent_for_long_is_taken_back_and_what_was_asked_for_is_not(
+    bench: Bench,
+) -> None:
+    max_age_s = bench.settings.answer_max_age_s
+    bench.online.clear()
+    async with bench.running():
+        late = await bench.plan("late")
+        asked = await bench.plan("asked for", OTHER, why="api")
+        bench.outbound.put([late, asked])
+        await bench.clock.advance(max_age_s / 2)
+        later = await bench.plan("later")
+        bench.outbound.put([later])
+        await bench.clock.advance(max_age_s / 2 + 1)
+        bench.online.set()
+        await bench.clock.advance(60)
+    assert sorted(bench.sent()) == ["asked for", "later"]
+    assert (bench.row(late).state, bench.row(late).reason) == (OutboxState.CANCELLED, "too_old")
+
+
+async def test_a_reply_in_doubt_for_long_that_is_not_out_is_taken_back(bench: Bench) -> None:
+    row = await bench.plan("habari")
+    await bench.ledger.mark_sending(row.outbox_id)
+    await bench.clock.advance(bench.settings.answer_max_age_s + 1)
+    async with bench.running():
+        await bench.restore()
+        await settle()
+    assert bench.channel.look_ups == [row.client_id]
+    assert (bench.row(row).state, bench.row(row).reason) == (OutboxState.CANCELLED, "too_old")
+    assert bench.calls() == []
+
+
 async def test_a_cancelled_row_is_not_sent(bench: Bench) -> None:
     async with bench.running():
         row = await bench.plan("habari")

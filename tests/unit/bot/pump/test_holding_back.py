@@ -85,6 +85,23 @@ async def test_what_came_during_a_short_absence_of_the_network_is_all_answered(
     assert bench.steps == ["restore", "live 0", "live 1", "live 2"]
 
 
+async def test_nothing_is_sent_before_what_was_told_of_a_short_absence_is_recorded(
+    bench: Bench,
+) -> None:
+    """One of them may be the answer of a person."""
+    await bench.ready()
+    bench.channel.emit(ConnectionLost("no network"))
+    bench.receive("habari")
+    bench.channel.receive("I answer", message_id="by the owner", from_me=True)
+    gate = bench.ledger.outages.hold("record")
+    await bench.ready()
+    assert not bench.online.is_set()
+    gate.set()
+    await settle()
+    assert bench.online.is_set()
+    assert [key.message_id for key in bench.ledger.inbox] == ["habari", "by the owner"]
+
+
 @pytest.mark.parametrize("told", ["before it is ready", "afterwards"])
 async def test_after_a_long_absence_of_the_network_a_chat_gets_one_answer_at_most(
     bench: Bench, told: str
