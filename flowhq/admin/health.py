@@ -6,7 +6,7 @@ database never makes a supervisor of processes kill a healthy daemon.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date
 from enum import StrEnum
 from http import HTTPStatus
@@ -24,6 +24,7 @@ from flowhq.admin.routes import Call, Route, reply
 from flowhq.admin.scopes import Scope
 from flowhq.db.sweeps import Keeping
 from flowhq.errors import StoreError
+from flowhq.model import TenantSnapshot, TenantStatus
 
 # A database that answers slower than this is not ready to serve.
 PING_TIMEOUT_S = 2.0
@@ -92,14 +93,16 @@ async def details(call: NoCall) -> HealthDetailsView:
     today = call.deps.clock.now().astimezone(UTC).date()
     lag = call.deps.pulse.figures_ms()
     uptime_s = (call.deps.clock.now() - call.deps.started_at).total_seconds()
+    fleet = await call.deps.fleet.health()
+    of_tenants = _warnings_of_tenants(fleet, call.deps.fleet.snapshots().values())
     return HealthDetailsView(
         status=_status(call, database),
-        warnings=_warnings(disks, keeping, today),
+        warnings=[*of_tenants, *_warnings(disks, keeping, today)],
         version=call.deps.version,
         uptime_s=round(uptime_s, 1),
         database=database,
         loop=LoopHealth(p50_ms=lag["p50"], p99_ms=lag["p99"], max_ms=lag["max"]),
-        tenants=dict(await call.deps.fleet.health()),
+        tenants=dict(fleet),
         disks=disks,
         sweep=last_view(keeping) if keeping is not None else None,
         days_ahead=days_view(keeping.days, today).ahead if keeping is not None else None,
@@ -110,6 +113,20 @@ def _status(call: NoCall, database: DatabaseHealth) -> HealthStatus:
     if call.request.app[CLOSING].is_set():
         return HealthStatus.STOPPING
     return HealthStatus.OK if database.reachable else HealthStatus.UNAVAILABLE
+
+
+def _warnings_of_tenants(
+    fleet: Mapping[str, Any], snapshots: Iterable[TenantSnapshot]
+) -> list[str]:
+    """As observed, so that an outage of the database hides none of it."""
+    warnings = []
+    if (incident := fleet.get("incident")) is not None:
+        number, reason = incident["tenants"], incident["reason"]
+        warnings.append(f"{number} tenants failed at once, most often with {reason}.")
+    in_error = sum(one.status is TenantStatus.ERROR for one in snapshots)
+    if in_error:
+        warnings.append(f"Tenants in ERROR: {in_error}.")
+    return warnings
 
 
 def _warnings(disks: Sequence[DiskView], keeping: Keeping | None, today: date) -> list[str]:

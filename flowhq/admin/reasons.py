@@ -31,7 +31,7 @@ REASONS: dict[str, str] = {
     "waiting_for_person": "the customer has been handed to a person and waits for them",
 }
 
-# From the best end to the worst: the sentence speaks of the worst reply.
+# From the worst end to the best: the sentence speaks of the worst reply.
 ENDS: tuple[tuple[OutboxState, str], ...] = (
     (OutboxState.DEAD, "the reply was given up: {error}"),
     (OutboxState.UNKNOWN, "it is not certain whether the reply went out; it is being looked up"),

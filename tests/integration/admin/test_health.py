@@ -1,7 +1,9 @@
 """Health: a word for anybody, figures for the operator; the server's opening and closing."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -16,7 +18,16 @@ from flowhq.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
-from tests.fakes.admin import FakeStore
+from flowhq.model import (
+    DesiredState,
+    Reason,
+    SessionState,
+    TenantId,
+    TenantSnapshot,
+    TenantStatus,
+    WorkerStatus,
+)
+from tests.fakes.admin import FakeFleet, FakeStore
 from tests.integration.admin.conftest import Api, QuickClock
 
 
@@ -102,6 +113,44 @@ async def test_what_went_wrong_with_old_things_is_warned_of(
         "The last daily sweep failed.",
     ]
     assert details["sweep"]["figures"] == {"texts": 3}
+
+
+async def test_tenants_in_error_are_warned_of_and_the_others_are_not(
+    api: Api, store: FakeStore, fleet: FakeFleet, noon: datetime
+) -> None:
+    store.keeping = Keeping(SweepState(), None, days_ahead(noon, 14))
+    fleet.observe(observed(TenantStatus.ACTIVE, Reason.CONNECTED))
+    assert (await api.call("GET", "/health/details")).body["warnings"] == []
+    fleet.observe(observed(TenantStatus.ERROR, Reason.CRASH_LOOP))
+    fleet.observe(observed(TenantStatus.ERROR, Reason.CONFLICT))
+    assert (await api.call("GET", "/health/details")).body["warnings"] == ["Tenants in ERROR: 2."]
+
+
+async def test_an_incident_is_warned_of_while_there_is_no_database(
+    api: Api, store: FakeStore, fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def health() -> Mapping[str, object]:
+        incident = {"since": "2026-11-21T08:00:00+00:00", "tenants": 12, "reason": "PAGE_HUNG"}
+        return {"tenants": 30, "incident": incident}
+
+    monkeypatch.setattr(fleet, "health", health)
+    store.failure = StoreUnavailableError("gone")
+    assert (await api.call("GET", "/health/details")).body["warnings"] == [
+        "12 tenants failed at once, most often with PAGE_HUNG.",
+        "The database does not answer.",
+    ]
+
+
+def observed(status: TenantStatus, reason: Reason) -> TenantSnapshot:
+    return TenantSnapshot(
+        tenant_id=TenantId(uuid4()),
+        status=status,
+        session=SessionState.DISCONNECTED,
+        worker=WorkerStatus.RUNNING,
+        desired=DesiredState.RUNNING,
+        reason=reason,
+        next_action="",
+    )
 
 
 @pytest.fixture
