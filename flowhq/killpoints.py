@@ -212,8 +212,5 @@ class _FusedChannel:
     async def probe(self) -> Health:
         return await self._channel.probe()
 
-    async def refresh_qr(self) -> None:
-        await self._channel.refresh_qr()
-
     async def log_out(self) -> None:
         await self._channel.log_out()

@@ -329,7 +329,6 @@ class ChatHead:
 
     chat: Jid
     last_at: datetime | None
-    unread: int
     phone: str = ""
 
 

@@ -56,11 +56,10 @@ def to_message(raw: Mapping[str, Any], *, source: Source) -> InboundMessage:
 
 
 def to_chat(raw: Mapping[str, Any]) -> ChatHead:
-    unread, last = raw.get("unread"), raw.get("t")
+    last = raw.get("t")
     return ChatHead(
         chat=Jid(string(raw, "chat")),
         last_at=None if last is None else to_time(last),
-        unread=unread if isinstance(unread, int) else 0,
         phone=digits(string(raw, "phone")),
     )
 

@@ -147,9 +147,6 @@ class WebChannel:
 
     # -- the link -------------------------------------------------------------------------------
 
-    async def refresh_qr(self) -> None:
-        await self._try("refreshQr", {})
-
     async def log_out(self) -> None:
         """Unlinks this device; the page tells LoggedOut and shows a new code by itself."""
         try:
