@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from asyncpg import Record
 
+from flowhq.attempts import ATTEMPT_WAITS_S, ATTEMPTS_MAX
 from flowhq.db import outbox
 from flowhq.db.cleaning import clean_content, clean_error, clean_id, clean_json, clean_text
 from flowhq.db.messages import (
@@ -37,10 +38,6 @@ from flowhq.model import (
     TenantId,
 )
 
-# Spec: guarantees.md, "Order, poison, pressure, outage": 5 attempts with these waits between
-# them. More, and one bad message holds its chat for longer than the 10 minutes promised.
-ATTEMPT_WAITS_S = (2, 10, 60, 300)
-ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
 INTERRUPTED = "the daemon ended during each attempt"
 
 RECORD = f"""

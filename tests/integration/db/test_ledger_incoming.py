@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowhq.db.inbox import ATTEMPT_WAITS_S
+from flowhq.attempts import ATTEMPT_WAITS_S
 from flowhq.db.logs import fetch_logs
 from flowhq.errors import InvalidInputError
 from flowhq.model import (

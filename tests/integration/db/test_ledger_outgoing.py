@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from flowhq.attempts import ATTEMPT_WAITS_S
 from flowhq.db.logs import fetch_logs
-from flowhq.db.outbox import ATTEMPT_WAITS_S, client_id
+from flowhq.db.outbox import client_id
 from flowhq.errors import InvalidInputError
 from flowhq.model import (
     Ack,
