@@ -176,11 +176,11 @@ class Feed:
 
     def _count_late(self, number: int) -> None:
         self.late += number
-        log.info("events_of_a_document_that_is_gone", number=number, count=self.late)
+        log.info("events of a document that is gone", number=number, count=self.late)
 
     def _count_unreadable(self, error: Exception) -> None:
         self.unreadable += 1
-        log.warning("page_event_unreadable", error=type(error).__name__, count=self.unreadable)
+        log.warning("page event unreadable", error=type(error).__name__, count=self.unreadable)
 
 
 def to_ack(level: Any) -> Ack:

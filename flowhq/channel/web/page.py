@@ -123,7 +123,7 @@ class WebChannel:
             try:
                 found.append(convert.to_message(raw, source=Source.CATCHUP))
             except convert.UnreadableError as error:
-                log.warning("message_unreadable", tenant_id=str(self.tenant_id), error=str(error))
+                log.warning("message unreadable", tenant_id=str(self.tenant_id), error=str(error))
         return found
 
     async def chats(self) -> Sequence[ChatHead]:
@@ -171,7 +171,7 @@ class WebChannel:
         """Something nice to have: a page that cannot do it is none the worse."""
         answer = await self._tab.ask(name, given, limit_s=self._settings.probe_timeout_s)
         if "error" in answer:
-            log.info("page_declined", tenant_id=str(self.tenant_id), call=name)
+            log.info("page declined", tenant_id=str(self.tenant_id), call=name)
 
 
 def read_sent(answer: dict[str, Any] | None) -> SendReceipt:
