@@ -31,11 +31,11 @@ from flowhq.model import (
     MessageId,
     OutboundMessage,
     OutboxId,
-    Recorded,
     Rung,
     SendReceipt,
     TenantId,
 )
+from flowhq.steps import Recorded
 
 MODE = "FLOWHQ_TEST_MODE"
 POINT = "FLOWHQ_TEST_KILL_POINT"

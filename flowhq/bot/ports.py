@@ -14,8 +14,6 @@ from flowhq.model import (
     Ack,
     ChatHead,
     ChatKey,
-    ConversationView,
-    Decision,
     Health,
     InboundMessage,
     InboxKey,
@@ -24,13 +22,13 @@ from flowhq.model import (
     MessageId,
     OutboundMessage,
     OutboxId,
-    Recorded,
     Reply,
     Rung,
     SendReceipt,
     TenantId,
     TenantSnapshot,
 )
+from flowhq.steps import ConversationView, Decision, Recorded
 
 
 class Channel(Protocol):

@@ -34,15 +34,8 @@ from flowhq.bot.turns import Turns
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings, SupervisorSettings
 from flowhq.errors import ChannelError, ChannelRestartError, FlowHQError, LoginRequiredError
-from flowhq.model import (
-    ChatKey,
-    InboundMessage,
-    OutboundMessage,
-    Reason,
-    Recorded,
-    Rung,
-    TenantId,
-)
+from flowhq.model import ChatKey, InboundMessage, OutboundMessage, Reason, Rung, TenantId
+from flowhq.steps import Recorded
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

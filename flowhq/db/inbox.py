@@ -26,17 +26,14 @@ from flowhq.errors import NotFoundError
 from flowhq.model import (
     ChatEvent,
     ChatKey,
-    ConversationView,
-    Decision,
     InboundMessage,
     InboxKey,
     InboxState,
     MessageId,
     OutboundMessage,
-    Outcome,
-    Recorded,
     TenantId,
 )
+from flowhq.steps import ConversationView, Decision, Outcome, Recorded
 
 INTERRUPTED = "the daemon ended during each attempt"
 

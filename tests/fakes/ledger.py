@@ -19,7 +19,6 @@ from flowhq.errors import StoreUnavailableError
 from flowhq.model import (
     Ack,
     ChatKey,
-    ConversationView,
     InboundMessage,
     InboxKey,
     InboxState,
@@ -28,11 +27,10 @@ from flowhq.model import (
     OutboundMessage,
     OutboxId,
     OutboxState,
-    Outcome,
-    Recorded,
     Reply,
     TenantId,
 )
+from flowhq.steps import ConversationView, Outcome, Recorded
 from tests.fakes.outages import Outages
 from tests.fakes.rows import Conversation, InboxRow, OutboxRow
 

@@ -14,11 +14,9 @@ from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.model import (
     Ack,
-    Decision,
     DesiredState,
     InboxState,
     OutboxState,
-    Outcome,
     Reason,
     SessionState,
     Source,
@@ -26,6 +24,7 @@ from flowhq.model import (
     TenantStatus,
     WorkerStatus,
 )
+from flowhq.steps import Decision, Outcome
 from tests.integration.db.conftest import Shop
 from tests.integration.db.messages import message, say
 

@@ -12,16 +12,15 @@ from flowhq.db.outbox import client_id
 from flowhq.errors import InvalidInputError
 from flowhq.model import (
     Ack,
-    Decision,
     InboxKey,
     InboxState,
     MessageId,
     MessageStatus,
     OutboundMessage,
     OutboxState,
-    Outcome,
     Reply,
 )
+from flowhq.steps import Decision, Outcome
 from tests.integration.db.conftest import Shop
 from tests.integration.db.messages import ASHA_PN, TEXT, message, say
 
