@@ -262,7 +262,7 @@ async def process(
     decide: Callable[[InboundMessage, ConversationView], Decision],
     monotonic: outbox.Monotonic,
 ) -> list[OutboundMessage]:
-    """Lock, decide, mark, plan. () for a row that is settled or not known; NotFoundError for one
+    """Lock, decide, settle, plan. () for a row that is settled or not known; NotFoundError for one
     that waits in a chat that is not there."""
     row = await tx.fetchrow(LOCK_STEP, tenant_id, key.from_me, key.message_id)
     if row is None:
@@ -271,6 +271,20 @@ async def process(
         return []
     message = message_from(row)
     decision = decide(message, _view(row))
+    await _settle(tx, tenant_id, key, row, decision)
+    return await outbox.plan(
+        tx,
+        tenant_id,
+        secret,
+        outbox.Plan(ChatKey(row["chat_key"]), message.chat, key.message_id, decision.replies),
+        monotonic,
+    )
+
+
+async def _settle(
+    tx: Tx, tenant_id: TenantId, key: InboxKey, row: Record, decision: Decision
+) -> None:
+    """What was decided about a locked message, on it and on its chat and contact."""
     state = InboxState.DONE if decision.outcome is Outcome.DONE else InboxState.SKIPPED
     await tx.execute(
         SETTLE_STEP,
@@ -288,13 +302,6 @@ async def process(
     if decision.mute_s > 0:
         for_s = timedelta(seconds=decision.mute_s)
         await tx.execute(MUTE, tenant_id, row["conversation_id"], for_s, ChatEvent.CHAT_MUTED.value)
-    return await outbox.plan(
-        tx,
-        tenant_id,
-        secret,
-        outbox.Plan(ChatKey(row["chat_key"]), message.chat, key.message_id, decision.replies),
-        monotonic,
-    )
 
 
 async def postpone(tx: Tx, tenant_id: TenantId, key: InboxKey, error: str) -> float | None:
