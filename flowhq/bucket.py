@@ -58,16 +58,6 @@ class TokenBucket:
         self._level = min(self._capacity, self.peek() + 1.0)
         self._counted_at = self._monotonic()
 
-    def resize(self, *, capacity: float, refill_per_s: float) -> None:
-        """New limits from now on; what was used under the old ones stays used."""
-        if capacity < 1 or refill_per_s <= 0:
-            raise ValueError("a bucket holds at least one token and refills")
-        level = self.peek()
-        used = self._capacity - level
-        self._capacity, self._refill_per_s = float(capacity), float(refill_per_s)
-        self._level = self._capacity - used
-        self._counted_at = self._monotonic()
-
     def _take(self) -> None:
         self._level = self.peek() - 1.0
         self._counted_at = self._monotonic()

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from flowhq.bot.lifecycle import Event, Lifecycle, State
-from flowhq.bot.restart import OUTSIDE, Again, Park, RestartPolicy, verdict
+from flowhq.bot.restart import OUTSIDE, Again, RestartPolicy, verdict
 from flowhq.brake import Brake
 from flowhq.clock import Clock
 from flowhq.config import SupervisorSettings
@@ -270,7 +270,7 @@ class Keeper:
             healthy_s=max(0.0, self.lifecycle.seen_at_monotonic - began_s),
             counted=reason not in OUTSIDE and not common,
         )
-        if isinstance(decision, Park):
+        if decision is None:
             await self._park(detail)
             return None
         await self.lifecycle.apply(Event.FAILED, reason=reason, detail=detail)

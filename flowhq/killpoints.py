@@ -31,11 +31,11 @@ from flowhq.model import (
     MessageId,
     OutboundMessage,
     OutboxId,
-    Recorded,
     Rung,
     SendReceipt,
     TenantId,
 )
+from flowhq.steps import Recorded
 
 MODE = "FLOWHQ_TEST_MODE"
 POINT = "FLOWHQ_TEST_KILL_POINT"
@@ -211,9 +211,6 @@ class _FusedChannel:
 
     async def probe(self) -> Health:
         return await self._channel.probe()
-
-    async def refresh_qr(self) -> None:
-        await self._channel.refresh_qr()
 
     async def log_out(self) -> None:
         await self._channel.log_out()

@@ -1353,8 +1353,6 @@ CREATE POLICY ops_read ON whatsapp_sessions FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 CREATE POLICY ops_read ON worker_processes FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
-CREATE POLICY ops_read ON tenant_events FOR SELECT TO flowhq_ops
-    USING ((SELECT current_user = 'flowhq_ops'));
 CREATE POLICY ops_read ON inbox FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 CREATE POLICY ops_read ON outbox FOR SELECT TO flowhq_ops
@@ -1369,9 +1367,7 @@ CREATE POLICY ops_read ON setup_requests FOR SELECT TO flowhq_ops
 CREATE POLICY ops_read ON bulk_results FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 
-GRANT SELECT
-    ON tenants, tenant_configs, worker_processes, tenant_events, tenant_spans, bulk_results
-    TO flowhq_ops;
+GRANT SELECT ON tenants, tenant_configs, worker_processes, tenant_spans, bulk_results TO flowhq_ops;
 GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid, own_lid)
     ON whatsapp_sessions TO flowhq_ops;
 GRANT SELECT (tenant_id, from_me, source, state, reason, ord, created_at) ON inbox TO flowhq_ops;
@@ -1392,27 +1388,6 @@ FROM tenants t
 LEFT JOIN tenant_configs c ON c.tenant_id = t.id
 LEFT JOIN whatsapp_sessions s ON s.tenant_id = t.id
 LEFT JOIN worker_processes w ON w.tenant_id = t.id;
-
-CREATE VIEW ops_events AS
-SELECT
-    e.id, e.tenant_id, e.from_status, e.to_status, e.session, e.worker, e.reason, e.event,
-    e.actor, e.detail, e.at
-FROM tenant_events e;
-
-CREATE VIEW ops_backlog AS
-SELECT
-    t.id AS tenant_id,
-    (SELECT count(*) FROM inbox i
-        WHERE i.tenant_id = t.id AND i.state IN ('new', 'retry')) AS inbox_waiting,
-    (SELECT min(i.created_at) FROM inbox i
-        WHERE i.tenant_id = t.id AND i.state IN ('new', 'retry')) AS inbox_oldest_at,
-    (SELECT count(*) FROM outbox o
-        WHERE o.tenant_id = t.id AND o.state IN ('planned', 'sending', 'unknown'))
-        AS outbox_unsettled,
-    (SELECT min(o.planned_at) FROM outbox o
-        WHERE o.tenant_id = t.id AND o.state IN ('planned', 'sending', 'unknown'))
-        AS outbox_oldest_at
-FROM tenants t;
 
 -- What every tenant answers under: bots of one house do not answer each other.
 CREATE VIEW ops_numbers AS
@@ -1478,8 +1453,6 @@ BEGIN
         EXECUTE format('GRANT CREATE ON SCHEMA %I TO flowhq_ops', current_schema());
     END IF;
     ALTER VIEW ops_tenants OWNER TO flowhq_ops;
-    ALTER VIEW ops_events OWNER TO flowhq_ops;
-    ALTER VIEW ops_backlog OWNER TO flowhq_ops;
     ALTER VIEW ops_numbers OWNER TO flowhq_ops;
     ALTER VIEW ops_seen OWNER TO flowhq_ops;
     ALTER VIEW ops_replies OWNER TO flowhq_ops;

@@ -13,7 +13,8 @@ from flowhq.bot.loops import LoopBreaker
 from flowhq.bot.ownnumbers import OwnNumbers
 from flowhq.bot.ratelimit import Admission, Limit, ReplyLimits
 from flowhq.clock import Clock
-from flowhq.model import ConversationView, Decision, InboundMessage, Outcome, Reply, Trail
+from flowhq.model import InboundMessage, Reply
+from flowhq.steps import ConversationView, Decision, Outcome, Trail
 
 
 class Responder(Protocol):

@@ -15,13 +15,8 @@ from flowhq.bot.ports import Stage
 from flowhq.bot.recording import UNRECORDABLE, Recording
 from flowhq.bot.trace import Traces
 from flowhq.errors import InvalidInputError, StoreRefusedError
-from flowhq.model import (
-    ChatKey,
-    InboundMessage,
-    InboxState,
-    MessageKind,
-    Recorded,
-)
+from flowhq.model import ChatKey, InboundMessage, InboxState, MessageKind
+from flowhq.steps import Recorded
 
 log = structlog.get_logger(__name__)
 

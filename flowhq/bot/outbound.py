@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from flowhq.attempts import ATTEMPTS_MAX
 from flowhq.bot.acks import AckWatch
 from flowhq.bot.chats import Lanes
 from flowhq.bot.dedup import Dedup
@@ -32,8 +33,6 @@ SETTLE_S = 60.0
 # A head of line that cannot be settled blocks its chat no longer than this, then it is dead. Also
 # the longest that anything waits for its time, whatever was done to the machine's clock.
 BLOCK_S = 600.0
-# Hand-overs of one message; after them it is dead, or it would be sent for ever.
-ATTEMPTS_MAX = 5
 # A message that is out gets its record even when the tenant is stopped meanwhile.
 RECORD_S = 5.0
 # Hand-overs of one tenant at a time: the page works through them one by one anyway, and a send

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from flowhq.bot.chats import Place
-from flowhq.model import ChatKey, InboundMessage, Recorded
+from flowhq.model import ChatKey, InboundMessage
+from flowhq.steps import Recorded
 
 
 class PleaseWait:

@@ -14,8 +14,6 @@ from flowhq.model import (
     Ack,
     ChatHead,
     ChatKey,
-    ConversationView,
-    Decision,
     Health,
     InboundMessage,
     InboxKey,
@@ -24,13 +22,13 @@ from flowhq.model import (
     MessageId,
     OutboundMessage,
     OutboxId,
-    Recorded,
     Reply,
     Rung,
     SendReceipt,
     TenantId,
     TenantSnapshot,
 )
+from flowhq.steps import ConversationView, Decision, Recorded
 
 
 class Channel(Protocol):
@@ -85,8 +83,6 @@ class Channel(Protocol):
     async def probe(self) -> Health:
         """Ask the page for its health; ChannelRestartError when it does not answer in time."""
         ...
-
-    async def refresh_qr(self) -> None: ...
 
     async def log_out(self) -> None:
         """Unlink this device on the server; the profile is forgotten by the caller."""

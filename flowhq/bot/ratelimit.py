@@ -100,7 +100,9 @@ class ReplyLimits:
             monotonic=monotonic,
         )
         self._tenant_in_episode = False
-        self._contacts = self._new_contacts()
+        self._contacts: TTLCache[ChatKey, _Contact] = TTLCache(
+            CONTACTS_MAX, settings.contact_period_s, timer=monotonic
+        )
 
     def admit(self, chat_key: ChatKey, *, waited_s: float | None = None) -> Limit:
         """The verdict on one reply to this chat; takes the tokens unless it is REFUSED.
@@ -163,20 +165,6 @@ class ReplyLimits:
             contacts=len(self._contacts),
         )
 
-    def set_limits(self, settings: ReplyBudget) -> None:
-        """Other limits from the next reply on. The tenant's use so far still counts; contacts
-        start afresh if theirs changed."""
-        before, self._settings = self._settings, settings
-        self._tenant.resize(
-            capacity=settings.tenant_replies,
-            refill_per_s=settings.tenant_replies / settings.tenant_period_s,
-        )
-        if (before.contact_replies, before.contact_period_s) != (
-            settings.contact_replies,
-            settings.contact_period_s,
-        ):
-            self._contacts = self._new_contacts()
-
     def _refuse_contact(self, contact: _Contact) -> Limit:
         first, contact.in_episode = not contact.in_episode, True
         return Limit(
@@ -200,9 +188,6 @@ class ReplyLimits:
         # unused for its whole period is full, so forgetting it loses nothing.
         self._contacts[chat_key] = contact
         return contact
-
-    def _new_contacts(self) -> TTLCache[ChatKey, _Contact]:
-        return TTLCache(CONTACTS_MAX, self._settings.contact_period_s, timer=self._monotonic)
 
 
 def _after_its_turn(waited_s: float) -> Limit:

@@ -18,7 +18,8 @@ from flowhq.bot.ports import Ledger
 from flowhq.bot.retry import LONGEST_WAIT_S, proved, until_stored
 from flowhq.clock import Clock
 from flowhq.errors import StoreTimeoutError
-from flowhq.model import ChatKey, InboundMessage, InboxState, Jid, MessageKind, Recorded
+from flowhq.model import ChatKey, InboundMessage, InboxState, Jid, MessageKind
+from flowhq.steps import Recorded
 
 log = structlog.get_logger(__name__)
 

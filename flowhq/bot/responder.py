@@ -16,16 +16,8 @@ from flowhq.bot.replies.conversation import answer_text
 from flowhq.bot.replies.readers import Said
 from flowhq.bot.replies.state import State, read_state
 from flowhq.bot.replies.turns import Scene, Turn
-from flowhq.model import (
-    ConversationView,
-    Decision,
-    InboundMessage,
-    Language,
-    MessageKind,
-    Outcome,
-    Reply,
-    TenantSpec,
-)
+from flowhq.model import InboundMessage, Language, MessageKind, Reply, TenantSpec
+from flowhq.steps import ConversationView, Decision, Outcome
 
 TEXT_UNITS_MAX = 4096
 """The longest text WhatsApp takes, counted as it counts: in UTF-16 code units."""

@@ -49,13 +49,6 @@ class Again:
     rung: Rung
 
 
-@dataclass(frozen=True, slots=True)
-class Park:
-    """Too often: no further attempt but the hourly one."""
-
-    restarts: int
-
-
 class RestartPolicy:
     """One tenant's. `failed` is told how long the run lasted and answers what to do.
 
@@ -73,8 +66,10 @@ class RestartPolicy:
 
     def failed(
         self, reason: Reason, *, now_s: float, healthy_s: float, counted: bool = True
-    ) -> Again | Park:
-        """``now_s``: monotonic seconds. ``healthy_s``: how long the run was connected.
+    ) -> Again | None:
+        """None when it failed too often: to be parked, with no attempt but the hourly one.
+
+        ``now_s``: monotonic seconds. ``healthy_s``: how long the run was connected.
         ``counted``: False for a cause outside the tenant, which neither climbs nor parks."""
         settings = self._settings
         if healthy_s >= settings.healthy_reset_s:
@@ -85,7 +80,7 @@ class RestartPolicy:
             self._count(now_s)
             too_often = len(self._at) > settings.restarts_max
             if self._on_trial or too_often or self._climbed == len(LADDER):
-                return Park(len(self._at))
+                return None
             rung = max(rung, LADDER[self._climbed])
             self._climbed += 1
         ceiling = min(settings.backoff_max_s, settings.backoff_min_s * 2.0**self._failures)

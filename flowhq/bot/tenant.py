@@ -34,15 +34,8 @@ from flowhq.bot.turns import Turns
 from flowhq.clock import Clock
 from flowhq.config import LimitSettings, SupervisorSettings
 from flowhq.errors import ChannelError, ChannelRestartError, FlowHQError, LoginRequiredError
-from flowhq.model import (
-    ChatKey,
-    InboundMessage,
-    OutboundMessage,
-    Reason,
-    Recorded,
-    Rung,
-    TenantId,
-)
+from flowhq.model import ChatKey, InboundMessage, OutboundMessage, Reason, Rung, TenantId
+from flowhq.steps import Recorded
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -153,23 +146,9 @@ class _Stages:
         self._put_back: set[ChatKey] = set()
         self._woken = asyncio.Event()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        clock, limits = parts.clock, parts.limits
-        traces = self._traces = Traces(clock, parts.meter)
+        traces = self._traces = Traces(parts.clock, parts.meter)
         online = asyncio.Event()
-        acks = AckWatch(parts.channel, parts.memory)
-        turns = Turns(parts.guards.limits, clock)
-        self.outbound = Outbound(
-            group,
-            parts.channel,
-            parts.ledger,
-            clock,
-            limits,
-            traces,
-            online,
-            acks,
-            turns,
-            parts.memory.dedup,
-        )
+        self.outbound = self._sender(traces, online)
         self._courtesy = Courtesy(parts.channel)
         self._answering = self._answerer(traces)
         self._lanes: Lanes[QueuedMessage] = Lanes(
@@ -177,10 +156,10 @@ class _Stages:
             self._answering.handle,
             self._answering.refill,
             name="answer",
-            capacity=limits.chat_queue,
+            capacity=parts.limits.chat_queue,
         )
         self._please_wait = PleaseWait(
-            limits.chat_queue,
+            parts.limits.chat_queue,
             waiting=lambda chat: self._lanes.waiting(chat) + self.outbound.waiting(chat),
             say=self._ask_to_wait,
         )
@@ -192,6 +171,22 @@ class _Stages:
         self._begin(heartbeat.run(), "heartbeat")
         self._begin(self._courtesy.run(), "courtesy")
         self._begin(self._look_again(), "look again")
+
+    def _sender(self, traces: Traces, online: asyncio.Event) -> Outbound:
+        """What hands each planned message to the page, and settles it."""
+        parts = self._parts
+        return Outbound(
+            self._group,
+            parts.channel,
+            parts.ledger,
+            parts.clock,
+            parts.limits,
+            traces,
+            online,
+            AckWatch(parts.channel, parts.memory),
+            Turns(parts.guards.limits, parts.clock),
+            parts.memory.dedup,
+        )
 
     def _receiver(self, traces: Traces) -> Inbound:
         """What records each message, and hands on to the lanes what is to be answered."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from asyncpg import Record
 
+from flowhq.attempts import ATTEMPT_WAITS_S, ATTEMPTS_MAX
 from flowhq.db import outbox
 from flowhq.db.cleaning import clean_content, clean_error, clean_id, clean_json, clean_text
 from flowhq.db.messages import (
@@ -25,22 +26,15 @@ from flowhq.errors import NotFoundError
 from flowhq.model import (
     ChatEvent,
     ChatKey,
-    ConversationView,
-    Decision,
     InboundMessage,
     InboxKey,
     InboxState,
     MessageId,
     OutboundMessage,
-    Outcome,
-    Recorded,
     TenantId,
 )
+from flowhq.steps import ConversationView, Decision, Outcome, Recorded
 
-# Spec: guarantees.md, "Order, poison, pressure, outage": 5 attempts with these waits between
-# them. More, and one bad message holds its chat for longer than the 10 minutes promised.
-ATTEMPT_WAITS_S = (2, 10, 60, 300)
-ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
 INTERRUPTED = "the daemon ended during each attempt"
 
 RECORD = f"""
@@ -268,7 +262,7 @@ async def process(
     decide: Callable[[InboundMessage, ConversationView], Decision],
     monotonic: outbox.Monotonic,
 ) -> list[OutboundMessage]:
-    """Lock, decide, mark, plan. () for a row that is settled or not known; NotFoundError for one
+    """Lock, decide, settle, plan. () for a row that is settled or not known; NotFoundError for one
     that waits in a chat that is not there."""
     row = await tx.fetchrow(LOCK_STEP, tenant_id, key.from_me, key.message_id)
     if row is None:
@@ -277,6 +271,20 @@ async def process(
         return []
     message = message_from(row)
     decision = decide(message, _view(row))
+    await _settle(tx, tenant_id, key, row, decision)
+    return await outbox.plan(
+        tx,
+        tenant_id,
+        secret,
+        outbox.Plan(ChatKey(row["chat_key"]), message.chat, key.message_id, decision.replies),
+        monotonic,
+    )
+
+
+async def _settle(
+    tx: Tx, tenant_id: TenantId, key: InboxKey, row: Record, decision: Decision
+) -> None:
+    """What was decided about a locked message, on it and on its chat and contact."""
     state = InboxState.DONE if decision.outcome is Outcome.DONE else InboxState.SKIPPED
     await tx.execute(
         SETTLE_STEP,
@@ -294,13 +302,6 @@ async def process(
     if decision.mute_s > 0:
         for_s = timedelta(seconds=decision.mute_s)
         await tx.execute(MUTE, tenant_id, row["conversation_id"], for_s, ChatEvent.CHAT_MUTED.value)
-    return await outbox.plan(
-        tx,
-        tenant_id,
-        secret,
-        outbox.Plan(ChatKey(row["chat_key"]), message.chat, key.message_id, decision.replies),
-        monotonic,
-    )
 
 
 async def postpone(tx: Tx, tenant_id: TenantId, key: InboxKey, error: str) -> float | None:

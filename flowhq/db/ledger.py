@@ -19,8 +19,6 @@ from flowhq.errors import StoreUnavailableError
 from flowhq.model import (
     Ack,
     ChatKey,
-    ConversationView,
-    Decision,
     InboundMessage,
     InboxKey,
     InboxState,
@@ -28,10 +26,10 @@ from flowhq.model import (
     MessageId,
     OutboundMessage,
     OutboxId,
-    Recorded,
     Reply,
     TenantId,
 )
+from flowhq.steps import ConversationView, Decision, Recorded
 
 # Steps in doubt at one time: a lane of 50 for a few chats, and the pump. Forgetting one costs a
 # message its answer until the next start.

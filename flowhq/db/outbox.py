@@ -14,6 +14,7 @@ from datetime import timedelta
 
 from asyncpg import Record
 
+from flowhq.attempts import ATTEMPT_WAITS_S, ATTEMPTS_MAX
 from flowhq.db.cleaning import clean_error, clean_id, clean_text
 from flowhq.db.pool import CHOSEN_TENANT, Database, Tx
 from flowhq.model import (
@@ -29,9 +30,6 @@ from flowhq.model import (
     TenantId,
 )
 
-# Spec: guarantees.md; the same ladder as the inbox's.
-ATTEMPT_WAITS_S = (2, 10, 60, 300)
-ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
 # The shape of the ids that WhatsApp's own clients choose: this prefix and 9 bytes in hex.
 CLIENT_ID_PREFIX = "3EB0"
 CLIENT_ID_BYTES = 9

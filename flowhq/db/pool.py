@@ -22,7 +22,8 @@ from flowhq.figures import PoolFigures
 from flowhq.model import TenantId
 from flowhq.vault import Vault
 
-# Spec: guarantees.md, "Order, poison, pressure, outage". Longer, and a dead server holds a chat.
+# Ours take milliseconds: one that takes so long waits for a lock or a dead server, and its chat
+# waits with it. Shorter, and a server that is merely busy counts as one that is away.
 COMMAND_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 3.0
 # Waiting for a free connection; connecting comes on top of it. Whoever gets none in time waits

@@ -79,13 +79,6 @@ SELECT count(*) FROM tenant
 # Whoever changes the tenant meanwhile waits until its version was looked at and it is changed.
 HOLD_TENANT = "SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE"
 DELETE_TENANT = "DELETE FROM tenants WHERE id = $1 RETURNING id"
-SET_DESIRED = """
-UPDATE tenants SET desired_state = $2::text::desired_state WHERE id = $1 RETURNING id
-"""
-SET_PAUSED = """
-UPDATE tenants SET paused_at = CASE WHEN $2::boolean THEN coalesce(paused_at, now()) END
-WHERE id = $1 RETURNING id
-"""
 
 CHANGEABLE = frozenset(
     {
@@ -238,17 +231,10 @@ async def delete_tenant(database: Database, tenant_id: TenantId) -> None:
     """The tenant and every row of it; NotFoundError if there is none. What fails half-way can be
     asked for again."""
     await clear_tenant(database, tenant_id)
-    await _change(database, tenant_id, DELETE_TENANT)
-
-
-async def set_desired(database: Database, tenant_id: TenantId, desired: DesiredState) -> None:
-    """What the operator wants; the observed state is not touched."""
-    await _change(database, tenant_id, SET_DESIRED, desired.value)
-
-
-async def set_paused(database: Database, tenant_id: TenantId, paused: bool) -> None:
-    """``paused_at`` keeps the time of the first pause."""
-    await _change(database, tenant_id, SET_PAUSED, paused)
+    async with database.tenant(tenant_id) as tx:
+        found = await tx.fetchval(DELETE_TENANT, tenant_id)
+    if found is None:
+        raise _unknown(tenant_id)
 
 
 async def load_spec(database: Database, tenant_id: TenantId) -> TenantSpec:
@@ -276,13 +262,6 @@ async def load_spec(database: Database, tenant_id: TenantId) -> TenantSpec:
         hours=row.hours,
         details=row.details or {},
     )
-
-
-async def _change(database: Database, tenant_id: TenantId, sql: str, *args: object) -> None:
-    async with database.tenant(tenant_id) as tx:
-        found = await tx.fetchval(sql, tenant_id, *args)
-    if found is None:
-        raise _unknown(tenant_id)
 
 
 def _unknown(tenant_id: TenantId) -> NotFoundError:

@@ -21,7 +21,8 @@ from flowhq.egress.addresses import Reach
 from flowhq.egress.urls import check_url
 from flowhq.errors import EgressFailedError, EgressRefusedError
 
-# Spec: flows.md, "HTTP from a flow".
+# Somebody waits for the answer, and it is held in memory: a stranger's server decides neither how
+# long nor how much.
 TIMEOUT_S = 10.0
 TIMEOUT_MAX_S = 30.0
 REDIRECTS_MAX = 3

@@ -75,7 +75,7 @@ async def test_a_scanned_code_leads_through_pairing_to_ready(tenant: WebTenant) 
     assert (health.connected, health.mode) == (True, "MAIN")
 
 
-async def test_codes_are_told_once_each_until_they_run_out_and_again_when_asked(
+async def test_codes_are_told_once_each_until_they_run_out(
     host: BrowserHost, simulator: Simulator
 ) -> None:
     await simulator.control("config", qr_max=2)
@@ -88,11 +88,6 @@ async def test_codes_are_told_once_each_until_they_run_out_and_again_when_asked(
         await tenant.told(QrIdle)
         codes = [code.text for code in tenant.all_of(QrShown)]
         assert len(codes) == len(set(codes)) == 2
-
-        since = len(tenant.events)
-        await tenant.channel.refresh_qr()
-
-        assert (await tenant.told(QrShown, since=since)).text not in codes
 
 
 async def test_a_page_that_reloads_after_the_scan_gets_ready_in_its_new_document(
@@ -501,7 +496,6 @@ async def test_chats_and_history_give_what_catching_up_needs(tenant: WebTenant) 
         (Jid("255722222222@c.us"), "255722222222"),
         (CHAT, CUSTOMER),
     ]
-    assert heads[0].unread == 1
     everything = await tenant.channel.history(CHAT, since=None, limit=50)
     assert [message.text for message in everything] == [f"h{n}" for n in range(6)]
     assert [message.from_me for message in everything] == [n % 2 == 1 for n in range(6)]

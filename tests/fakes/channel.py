@@ -65,7 +65,6 @@ class FakeChannel:
         """When set to an unset Event, sends wait for it: a slow page."""
         self.logged_out = False
         self.killed = False
-        self.qr_refreshes = 0
         self.opened = 0
         self.rungs: list[Rung] = []
         """How each opening was asked for."""
@@ -252,7 +251,6 @@ class FakeChannel:
             ChatHead(
                 chat=chat,
                 last_at=max(stored.message.at for stored in messages),
-                unread=sum(not stored.message.from_me for stored in messages),
                 phone=messages[-1].message.phone,
             )
             for chat, messages in self.store.items()
@@ -271,10 +269,6 @@ class FakeChannel:
     async def probe(self) -> Health:
         self._check()
         return self.health
-
-    async def refresh_qr(self) -> None:
-        self._check()
-        self.qr_refreshes += 1
 
     async def log_out(self) -> None:
         self._check()

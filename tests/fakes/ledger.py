@@ -12,13 +12,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from flowhq.attempts import ATTEMPT_WAITS_S, ATTEMPTS_MAX
 from flowhq.bot.ports import Decide
 from flowhq.clock import Clock
 from flowhq.errors import StoreUnavailableError
 from flowhq.model import (
     Ack,
     ChatKey,
-    ConversationView,
     InboundMessage,
     InboxKey,
     InboxState,
@@ -27,17 +27,14 @@ from flowhq.model import (
     OutboundMessage,
     OutboxId,
     OutboxState,
-    Outcome,
-    Recorded,
     Reply,
     TenantId,
 )
+from flowhq.steps import ConversationView, Outcome, Recorded
 from tests.fakes.outages import Outages
 from tests.fakes.rows import Conversation, InboxRow, OutboxRow
 
 TENANT = TenantId(UUID("00000000-0000-4000-8000-000000000001"))
-ATTEMPT_WAITS_S = (2, 10, 60, 300)
-ATTEMPTS_MAX = len(ATTEMPT_WAITS_S) + 1
 _WAITING = (InboxState.NEW, InboxState.RETRY)
 _UNSETTLED = (OutboxState.PLANNED, OutboxState.SENDING, OutboxState.UNKNOWN)
 _RANK = {OutboxState.ACCEPTED: 1, OutboxState.DELIVERED: 2, OutboxState.READ: 3}

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from flowhq.model import ConversationView, Decision, InboundMessage, Outcome, Reply
+from flowhq.model import InboundMessage, Reply
+from flowhq.steps import ConversationView, Decision, Outcome
 
 
 class FakeResponder:

@@ -149,8 +149,7 @@ class PeerChannel:
     async def chats(self) -> Sequence[ChatHead]:
         answer = await self._must("chats", {})
         return [
-            ChatHead(Jid(raw["chat"]), to_time(raw["t"]), 0, raw["phone"])
-            for raw in answer["chats"]
+            ChatHead(Jid(raw["chat"]), to_time(raw["t"]), raw["phone"]) for raw in answer["chats"]
         ]
 
     async def mark_read(self, chat: Jid) -> None:
@@ -163,9 +162,6 @@ class PeerChannel:
         answer = await self._must("probe", {}, limit_s=self._probe_timeout_s)
         connected = bool(answer["connected"])
         return Health(connected=connected, mode="MAIN" if connected else "QR", detail="")
-
-    async def refresh_qr(self) -> None:
-        self._check()
 
     async def log_out(self) -> None:
         await self._must("log_out", {})

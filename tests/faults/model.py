@@ -26,17 +26,8 @@ from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database, Tx
 from flowhq.db.tenants import NewTenant, create_tenant
 from flowhq.errors import ChannelRestartError, StoreUnavailableError
-from flowhq.model import (
-    ConversationView,
-    Decision,
-    DesiredState,
-    InboundMessage,
-    Jid,
-    MessageId,
-    Outcome,
-    Reason,
-    TenantId,
-)
+from flowhq.model import DesiredState, InboundMessage, Jid, MessageId, Reason, TenantId
+from flowhq.steps import ConversationView, Decision, Outcome
 from tests.fakes.guards import guards
 from tests.fakes.memory import memory
 from tests.fakes.responder import FakeResponder

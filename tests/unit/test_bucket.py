@@ -84,21 +84,12 @@ def test_a_clock_that_stands_still_is_no_refill(clock: HeldClock) -> None:
     assert bucket.wait_for() == pytest.approx(2.0)
 
 
-def test_resizing_keeps_what_was_used(clock: HeldClock) -> None:
-    bucket = bucket_of(clock, capacity=3)
-    bucket.try_acquire()
-    bucket.resize(capacity=10, refill_per_s=1)
-    assert bucket.peek() == pytest.approx(9.0)
-
-
 @pytest.mark.parametrize(("capacity", "refill"), [(0, 1.0), (1, 0.0), (1, -1.0)])
 def test_a_bucket_that_can_give_nothing_is_refused(
     clock: HeldClock, capacity: int, refill: float
 ) -> None:
     with pytest.raises(ValueError, match="at least one token"):
         bucket_of(clock, capacity, refill)
-    with pytest.raises(ValueError, match="at least one token"):
-        bucket_of(clock).resize(capacity=capacity, refill_per_s=refill)
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.booleans()), max_size=80))

@@ -60,7 +60,7 @@ NEWEST = datetime.max.replace(tzinfo=UTC)
 
 def to_chat(raw: Mapping[str, Any]) -> ChatHead:
     """A head with a time that is none is newer than any: its chat is read to be sure."""
-    unread, last = raw.get("unread"), raw.get("t")
+    last = raw.get("t")
     try:
         last_at = None if last is None else to_time(last)
     except UnreadableError:
@@ -68,7 +68,6 @@ def to_chat(raw: Mapping[str, Any]) -> ChatHead:
     return ChatHead(
         chat=Jid(string(raw, "chat")),
         last_at=last_at,
-        unread=unread if isinstance(unread, int) else 0,
         phone=digits(string(raw, "phone")),
     )
 

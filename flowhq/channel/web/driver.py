@@ -90,7 +90,7 @@ class Driver:
         asyncio.get_running_loop().add_reader(self._pidfd, self._died)
 
     def _died(self) -> None:
-        log.error("driver_gone", pid=self.pid)
+        log.error("driver gone", pid=self.pid)
         self._forget()
         self._on_gone()
 

@@ -181,12 +181,12 @@ class Feed:
 
     def _count_late(self, number: int) -> None:
         self.late += number
-        self._log.info("events_of_a_document_that_is_gone", number=number, count=self.late)
+        self._log.info("events of a document that is gone", number=number, count=self.late)
 
     def _count_unreadable(self, error: Exception) -> None:
         self.unreadable += 1
         self._log.warning(
-            "page_event_unreadable", error=type(error).__name__, count=self.unreadable
+            "page event unreadable", error=type(error).__name__, count=self.unreadable
         )
 
 

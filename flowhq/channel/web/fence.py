@@ -24,5 +24,5 @@ def foreign(host: str) -> re.Pattern[str]:
 async def refuse(route: Route) -> None:
     """A navigation that is "aborted" leaves the present document where it is."""
     leaving = route.request.is_navigation_request()
-    log.debug("request_refused", host=urlsplit(route.request.url).hostname, leaving=leaving)
+    log.debug("request refused", host=urlsplit(route.request.url).hostname, leaving=leaving)
     await route.abort("aborted" if leaving else "blockedbyclient")

@@ -58,9 +58,9 @@ class BrowserHost:
         self.versions = f"Chromium {major}, wa-js {wajs}"
         self._make_profiles_dir()
         if not os.access(browser.LAUNCHER, os.X_OK):
-            log.warning("browser_starter_not_executable", path=str(browser.LAUNCHER))
+            log.warning("browser starter not executable", path=str(browser.LAUNCHER))
         if browser.is_root():
-            log.warning("browsers_without_sandbox", why="running as root")
+            log.warning("browsers without sandbox", why="running as root")
 
     def _make_profiles_dir(self) -> None:
         try:
@@ -76,7 +76,7 @@ class BrowserHost:
         closing = [tab.close() for tab in self._tabs.values()]
         for outcome in await asyncio.gather(*closing, return_exceptions=True):
             if isinstance(outcome, Exception):
-                log.error("browser_not_ended", error=str(outcome))
+                log.error("browser not ended", error=str(outcome))
         await self._driver.stop()
 
     def channel(self, tenant_id: TenantId) -> WebChannel:

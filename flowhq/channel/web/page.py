@@ -144,9 +144,6 @@ class WebChannel:
 
     # -- the link -------------------------------------------------------------------------------
 
-    async def refresh_qr(self) -> None:
-        await self._try("refreshQr", {})
-
     async def log_out(self) -> None:
         """Unlinks this device; the page tells LoggedOut and shows a new code by itself."""
         try:
@@ -171,7 +168,7 @@ class WebChannel:
         """Something nice to have: a page that cannot do it is none the worse."""
         answer = await self._tab.ask(name, given, limit_s=self._settings.probe_timeout_s)
         if "error" in answer:
-            log.info("page_declined", tenant_id=str(self.tenant_id), call=name)
+            log.info("page declined", tenant_id=str(self.tenant_id), call=name)
 
 
 def readable(
@@ -183,7 +180,7 @@ def readable(
         try:
             found.append(read(raw))
         except convert.UnreadableError as error:
-            log.warning("page_answer_unreadable", tenant_id=str(tenant_id), error=str(error))
+            log.warning("page answer unreadable", tenant_id=str(tenant_id), error=str(error))
     return found
 
 

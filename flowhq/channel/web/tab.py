@@ -172,7 +172,7 @@ class Tab:
         """The tab is no use any more."""
         if self.fault is None and self.is_open:
             self.fault = error
-            log.warning("page_lost", tenant_id=self.profile_dir.name, error=str(error))
+            log.warning("page lost", tenant_id=self.profile_dir.name, error=str(error))
             self._stop_deadline()
             self.buffer.fail(error)
             self._loaded.set()
@@ -207,7 +207,7 @@ class Tab:
             async with asyncio.timeout(limit_s):
                 await context.close()
         except (Error, TimeoutError) as error:
-            log.debug("browser_not_closed", tenant_id=self.profile_dir.name, error=str(error))
+            log.debug("browser not closed", tenant_id=self.profile_dir.name, error=str(error))
 
     # -- asking -----------------------------------------------------------------------------------
 
@@ -404,4 +404,4 @@ async def close_page(page: Page) -> None:
         async with asyncio.timeout(CLOSE_LIMIT_S):
             await page.close()
     except (Error, TimeoutError) as error:
-        log.debug("page_not_closed", error=str(error))
+        log.debug("page not closed", error=str(error))

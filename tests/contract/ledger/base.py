@@ -8,8 +8,6 @@ from typing import Any
 
 from flowhq.bot.ports import Ledger
 from flowhq.model import (
-    ConversationView,
-    Decision,
     InboundMessage,
     InboxKey,
     InboxState,
@@ -17,10 +15,10 @@ from flowhq.model import (
     MessageId,
     MessageKind,
     OutboundMessage,
-    Outcome,
     Reply,
     Source,
 )
+from flowhq.steps import ConversationView, Decision, Outcome
 
 CUSTOMER = Jid("255711111111@c.us")
 OTHER = Jid("255722222222@c.us")

@@ -4,15 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flowhq.bot.ports import Ledger
-from flowhq.model import (
-    Ack,
-    ConversationView,
-    Decision,
-    InboundMessage,
-    InboxState,
-    Outcome,
-    Recorded,
-)
+from flowhq.model import Ack, InboundMessage, InboxState
+from flowhq.steps import ConversationView, Decision, Outcome, Recorded
 from tests.contract.ledger.base import (
     OTHER,
     SLACK,

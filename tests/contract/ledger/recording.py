@@ -4,13 +4,8 @@ import asyncio
 from dataclasses import replace
 
 from flowhq.bot.ports import Ledger
-from flowhq.model import (
-    ChatKey,
-    Decision,
-    InboxState,
-    MessageId,
-    Outcome,
-)
+from flowhq.model import ChatKey, InboxState, MessageId
+from flowhq.steps import Decision, Outcome
 from tests.contract.ledger.base import (
     LID,
     OTHER,

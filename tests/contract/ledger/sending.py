@@ -3,17 +3,8 @@
 import pytest
 
 from flowhq.bot.ports import Ledger
-from flowhq.model import (
-    Ack,
-    ChatKey,
-    ConversationView,
-    Decision,
-    InboundMessage,
-    InboxState,
-    MessageId,
-    OutboxState,
-    Outcome,
-)
+from flowhq.model import Ack, ChatKey, InboundMessage, InboxState, MessageId, OutboxState
+from flowhq.steps import ConversationView, Decision, Outcome
 from tests.contract.ledger.base import (
     SLACK_S,
     WAITS_S,

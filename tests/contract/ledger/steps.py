@@ -5,16 +5,8 @@ import asyncio
 import pytest
 
 from flowhq.bot.ports import Ledger
-from flowhq.model import (
-    ChatKey,
-    ConversationView,
-    Decision,
-    InboundMessage,
-    InboxState,
-    OutboxState,
-    Outcome,
-    Reply,
-)
+from flowhq.model import ChatKey, InboundMessage, InboxState, OutboxState, Reply
+from flowhq.steps import ConversationView, Decision, Outcome
 from tests.contract.ledger.base import (
     CUSTOMER,
     LID,

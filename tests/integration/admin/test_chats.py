@@ -12,18 +12,8 @@ from flowhq.db.installation import load_installation
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
-from flowhq.model import (
-    ConversationView,
-    Decision,
-    InboundMessage,
-    InboxState,
-    Jid,
-    MessageId,
-    MessageKind,
-    Outcome,
-    Source,
-    TenantId,
-)
+from flowhq.model import InboundMessage, InboxState, Jid, MessageId, MessageKind, Source, TenantId
+from flowhq.steps import ConversationView, Decision, Outcome
 from tests.integration.admin.conftest import Api
 
 DAY_S = 86_400.0

@@ -19,20 +19,17 @@ from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
 from flowhq.errors import StoreUnavailableError
 from flowhq.model import (
-    ConversationView,
-    Decision,
     InboundMessage,
     InboxState,
     Jid,
     MessageId,
     MessageKind,
-    Outcome,
-    Recorded,
     Reply,
     SessionState,
     Source,
     TenantId,
 )
+from flowhq.steps import ConversationView, Decision, Outcome, Recorded
 from tests.fakes.admin import FakeAudit, FakeFleet
 from tests.integration.admin.conftest import PASSWORD, Answer, Api, basic
 from tests.pg import execute, fetchval

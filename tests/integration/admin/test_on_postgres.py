@@ -13,15 +13,12 @@ from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.model import (
-    ConversationView,
-    Decision,
     DesiredState,
     InboundMessage,
     InboxState,
     Jid,
     MessageId,
     MessageKind,
-    Outcome,
     Reason,
     Reply,
     SessionState,
@@ -32,6 +29,7 @@ from flowhq.model import (
     WorkerStatus,
 )
 from flowhq.qr import png_data_url
+from flowhq.steps import ConversationView, Decision, Outcome
 from tests.fakes.admin import FakeFleet
 from tests.integration.admin.conftest import Api
 

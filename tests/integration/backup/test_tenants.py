@@ -18,12 +18,14 @@ import pytest
 from flowhq.backup import restoring
 from flowhq.backup.archive import ArchiveReader, ArchiveWriter
 from flowhq.backup.envelope import GivenKey
+from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.db import copying, datakeys
 from flowhq.db.ledger import PostgresLedger
 from flowhq.db.migrate import load_migrations
 from flowhq.db.owner import owner_connection
 from flowhq.db.sessions import fetch_session
-from flowhq.db.tenants import fetch_tenant, set_desired
+from flowhq.db.states import PostgresStatusBook
+from flowhq.db.tenants import fetch_tenant
 from flowhq.errors import (
     AlreadyExistsError,
     BackupError,
@@ -120,7 +122,14 @@ async def test_all_of_it_comes_back(
 async def test_it_stands_there_stopped_and_paired(
     here: House, there: House, shop: Shop, tmp_path: Path
 ) -> None:
-    await set_desired(here.database, shop.tenant_id, DesiredState.RUNNING)
+    lifecycle = Lifecycle(
+        shop.tenant_id,
+        PostgresStatusBook(here.database),
+        desired=DesiredState.RUNNING,
+        paired=True,
+        paused=False,
+    )
+    await lifecycle.apply(Event.START)
     await here.take(shop.tenant_id, tmp_path / "b")
     taken_at = datetime.now(UTC)
     await there.restore(tmp_path / "b")

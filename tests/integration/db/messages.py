@@ -5,18 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from flowhq.model import (
-    ChatKey,
-    ConversationView,
-    Decision,
-    InboundMessage,
-    Jid,
-    MessageId,
-    MessageKind,
-    Outcome,
-    Reply,
-    Source,
-)
+from flowhq.model import ChatKey, InboundMessage, Jid, MessageId, MessageKind, Reply, Source
+from flowhq.steps import ConversationView, Decision, Outcome
 
 ASHA = "255712345678"
 ASHA_PN = Jid(f"{ASHA}@c.us")

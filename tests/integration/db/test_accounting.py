@@ -12,14 +12,11 @@ from flowhq.db.accounting import Account, fetch_account, fetch_accounts, figures
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
-from flowhq.db.tenants import set_desired
 from flowhq.model import (
     Ack,
-    Decision,
     DesiredState,
     InboxState,
     OutboxState,
-    Outcome,
     Reason,
     SessionState,
     Source,
@@ -27,6 +24,7 @@ from flowhq.model import (
     TenantStatus,
     WorkerStatus,
 )
+from flowhq.steps import Decision, Outcome
 from tests.integration.db.conftest import Shop
 from tests.integration.db.messages import message, say
 
@@ -224,13 +222,12 @@ async def test_a_heartbeat_of_a_lost_connection_counts_nothing(life: Life) -> No
 
 
 async def test_only_the_wish_of_the_operator_counts_as_wanted(life: Life) -> None:
-    shop = life.shop
-    await set_desired(shop.database, shop.tenant_id, DesiredState.RUNNING)
-    await set_desired(shop.database, shop.tenant_id, DesiredState.RUNNING)
+    await life.change(Event.START, SessionState.DISCONNECTED)
+    await life.change(Event.START, SessionState.DISCONNECTED)
     await life.pass_time(100)
-    await set_desired(shop.database, shop.tenant_id, DesiredState.STOPPED)
+    await life.change(Event.STOP, SessionState.DISCONNECTED, DesiredState.STOPPED)
     await life.pass_time(100)
-    await set_desired(shop.database, shop.tenant_id, DesiredState.RUNNING)
+    await life.change(Event.START, SessionState.DISCONNECTED)
     await life.pass_time(50)
     assert await life.seconds() == about(0, 150)
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from flowhq.attempts import ATTEMPT_WAITS_S
 from flowhq.db import contacts, deadletters, inbox
 from flowhq.errors import NotFoundError
 from flowhq.model import Ack, InboxKey, InboxState, Jid, Reply
@@ -173,7 +174,7 @@ async def test_a_message_that_is_put_off_while_its_chat_is_merged_is_not_counted
         await until(lambda: waits_or_is_done(shop, joining))
     assert (await joining).merged == (BY_PHONE,)
     assert await shop.ledger.count_interrupted() == []
-    second_wait_s = inbox.ATTEMPT_WAITS_S[1]
+    second_wait_s = ATTEMPT_WAITS_S[1]
     assert await shop.ledger.postpone(put_off.key, error="ValueError") == second_wait_s
 
 

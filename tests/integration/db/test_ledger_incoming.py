@@ -5,12 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowhq.db.inbox import ATTEMPT_WAITS_S
+from flowhq.attempts import ATTEMPT_WAITS_S
 from flowhq.db.logs import fetch_logs
 from flowhq.errors import InvalidInputError
 from flowhq.model import (
-    ConversationView,
-    Decision,
     Direction,
     InboundMessage,
     InboxKey,
@@ -19,9 +17,9 @@ from flowhq.model import (
     MessageId,
     MessageKind,
     MessageStatus,
-    Outcome,
     Source,
 )
+from flowhq.steps import ConversationView, Decision, Outcome
 from tests.integration.db.conftest import Shop
 from tests.integration.db.messages import ASHA_PN, BY_PHONE, TEXT, message, say
 

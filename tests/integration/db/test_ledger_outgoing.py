@@ -6,21 +6,21 @@ from datetime import timedelta
 
 import pytest
 
+from flowhq.attempts import ATTEMPT_WAITS_S
 from flowhq.db.logs import fetch_logs
-from flowhq.db.outbox import ATTEMPT_WAITS_S, client_id
+from flowhq.db.outbox import client_id
 from flowhq.errors import InvalidInputError
 from flowhq.model import (
     Ack,
-    Decision,
     InboxKey,
     InboxState,
     MessageId,
     MessageStatus,
     OutboundMessage,
     OutboxState,
-    Outcome,
     Reply,
 )
+from flowhq.steps import Decision, Outcome
 from tests.integration.db.conftest import Shop
 from tests.integration.db.messages import ASHA_PN, TEXT, message, say
 

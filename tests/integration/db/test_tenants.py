@@ -19,8 +19,6 @@ from flowhq.db.tenants import (
     fetch_tenant,
     find_tenant,
     load_spec,
-    set_desired,
-    set_paused,
     update_tenant,
 )
 from flowhq.errors import (
@@ -158,8 +156,6 @@ async def test_verbs_on_an_unknown_tenant_find_nothing(store: Database) -> None:
         fetch_tenant(store, UNKNOWN),
         update_tenant(store, UNKNOWN, {"name": "x"}),
         delete_tenant(store, UNKNOWN),
-        set_desired(store, UNKNOWN, DesiredState.RUNNING),
-        set_paused(store, UNKNOWN, True),
         load_spec(store, UNKNOWN),
         fetch_session(store, UNKNOWN),
         PostgresStatusBook(store).save(snapshot(UNKNOWN), event="START", actor="admin"),
@@ -195,21 +191,24 @@ async def test_what_is_wanted_running_is_found_again(store: Database) -> None:
     rows = [
         await create_tenant(store, NewTenant(f"T{n}", f"+25570000000{n}", "x")) for n in range(3)
     ]
+    book = PostgresStatusBook(store)
     for row in rows[1:]:
-        await set_desired(store, row.tenant_id, DesiredState.RUNNING)
+        await book.save(snapshot(row.tenant_id), event="START", actor="admin")
     assert [row.name for row in await list_wanted(store)] == ["T1", "T2"]
-    await set_desired(store, rows[1].tenant_id, DesiredState.STOPPED)
+    stopped = snapshot(rows[1].tenant_id, desired=DesiredState.STOPPED)
+    await book.save(stopped, event="STOP", actor="admin")
     assert [row.name for row in await list_wanted(store)] == ["T2"]
 
 
 async def test_a_pause_keeps_its_first_time(store: Database) -> None:
     row = await create_tenant(store, NEW)
-    await set_paused(store, row.tenant_id, True)
+    book, paused = PostgresStatusBook(store), snapshot(row.tenant_id, paused=True)
+    await book.save(paused, event="PAUSE", actor="admin")
     first = (await fetch_tenant(store, row.tenant_id)).paused_at
-    await set_paused(store, row.tenant_id, True)
+    await book.save(paused, event="PAUSE", actor="admin")
     assert first is not None
     assert (await fetch_tenant(store, row.tenant_id)).paused_at == first
-    await set_paused(store, row.tenant_id, False)
+    await book.save(snapshot(row.tenant_id), event="RESUME", actor="admin")
     assert (await fetch_tenant(store, row.tenant_id)).paused_at is None
 
 

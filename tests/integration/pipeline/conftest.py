@@ -17,16 +17,8 @@ from flowhq.db.ledger import PostgresLedger
 from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.db.tenants import NewTenant, create_tenant
-from flowhq.model import (
-    ChatHead,
-    ConversationView,
-    Decision,
-    DesiredState,
-    InboundMessage,
-    Jid,
-    Outcome,
-    TenantId,
-)
+from flowhq.model import ChatHead, DesiredState, InboundMessage, Jid, TenantId
+from flowhq.steps import ConversationView, Decision, Outcome
 from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import PATIENCE_S, until
 from tests.fakes.guards import guards

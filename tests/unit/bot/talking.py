@@ -12,8 +12,6 @@ from flowhq.bot.replies.catalogue import Catalogues
 from flowhq.bot.responder import Responder
 from flowhq.model import (
     ChatKey,
-    ConversationView,
-    Decision,
     InboundMessage,
     Jid,
     Language,
@@ -24,6 +22,7 @@ from flowhq.model import (
     TenantId,
     TenantSpec,
 )
+from flowhq.steps import ConversationView, Decision
 
 CATALOGUES = Catalogues.load()
 CONVERSATIONS = Path(__file__).parent / "conversations"

@@ -13,18 +13,16 @@ from flowhq.bot.trace import Traces
 from flowhq.errors import ChannelRestartError
 from flowhq.model import (
     ChatKey,
-    ConversationView,
-    Decision,
     InboundMessage,
     InboxState,
     Jid,
     MessageId,
     MessageKind,
     OutboundMessage,
-    Outcome,
     Reason,
     Source,
 )
+from flowhq.steps import ConversationView, Decision, Outcome
 from tests.fakes.clock import EPOCH, FakeClock, settle
 from tests.fakes.guards import guards
 from tests.fakes.ledger import FakeLedger

@@ -21,10 +21,10 @@ from flowhq.model import (
     Jid,
     MessageKind,
     Reason,
-    Recorded,
     Reply,
     Source,
 )
+from flowhq.steps import Recorded
 from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import EPOCH, FakeClock
 from tests.fakes.ledger import FakeLedger

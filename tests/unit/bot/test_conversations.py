@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from flowhq.model import MessageKind, Outcome
+from flowhq.model import MessageKind
+from flowhq.steps import Outcome
 from tests.unit.bot.talking import CONVERSATIONS, MONDAY, Customer, customer_of
 
 SCRIPTS = sorted(path for path in CONVERSATIONS.glob("*.toml") if path.stem != "businesses")

@@ -9,15 +9,8 @@ import pytest
 from flowhq.bot.deciding import Deciding, Step
 from flowhq.bot.ownnumbers import OwnNumbers
 from flowhq.bot.ratelimit import ReplyBudget
-from flowhq.model import (
-    ChatKey,
-    ConversationView,
-    Decision,
-    InboundMessage,
-    Jid,
-    Outcome,
-    Reply,
-)
+from flowhq.model import ChatKey, InboundMessage, Jid, Reply
+from flowhq.steps import ConversationView, Decision, Outcome
 from tests.fakes.clock import EPOCH, FakeClock
 from tests.fakes.guards import guards
 from tests.fakes.ledger import TENANT

@@ -21,9 +21,9 @@ from flowhq.model import (
     Jid,
     MessageId,
     MessageKind,
-    Recorded,
     Source,
 )
+from flowhq.steps import Recorded
 from tests.fakes.clock import EPOCH, FakeClock, settle
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.memory import dedup

@@ -9,7 +9,8 @@ import pytest
 from flowhq.bot.recording import APART_S, PATIENT_TRIES, TIMEOUTS_MAX, UNRECORDABLE
 from flowhq.bot.retry import LONGEST_WAIT_S
 from flowhq.errors import StoreTimeoutError
-from flowhq.model import ChatKey, InboundMessage, InboxKey, Jid, MessageId, Recorded
+from flowhq.model import ChatKey, InboundMessage, InboxKey, Jid, MessageId
+from flowhq.steps import Recorded
 from tests.unit.bot.test_inbound import CHAT, LID, Bench, message
 
 

@@ -148,17 +148,6 @@ def test_levels_tell_where_the_tenant_stands_and_change_nothing(clock: HeldClock
     assert not limits.peek().tenant_in_episode
 
 
-def test_new_limits_hold_from_the_next_reply(clock: HeldClock) -> None:
-    limits = limits_of(clock)
-    for _ in range(10):
-        limits.admit(ASHA)
-    limits.set_limits(ReplyBudget(tenant_replies=12, contact_replies=1))
-    assert limits.admit(ASHA).admission is Admission.NOW
-    assert limits.admit(ASHA).scope is LimitScope.CONTACT
-    assert limits.admit(JUMA).admission is Admission.NOW
-    assert limits.admit(ChatKey("neema")).admission is Admission.LATER
-
-
 # -- turns -----------------------------------------------------------------------------------------
 
 

@@ -15,15 +15,8 @@ from flowhq.bot.replies.dialogues import reference
 from flowhq.bot.replies.state import REQUESTS_KEPT, read_state
 from flowhq.bot.responder import TEXT_UNITS_MAX, Responder, split_text
 from flowhq.errors import InvalidInputError
-from flowhq.model import (
-    InboundMessage,
-    Jid,
-    Language,
-    MessageId,
-    MessageKind,
-    Outcome,
-    Source,
-)
+from flowhq.model import InboundMessage, Jid, Language, MessageId, MessageKind, Source
+from flowhq.steps import Outcome
 from tests.unit.bot.talking import CATALOGUES, MONDAY, Customer, customer_of, spec_of
 
 SUNDAY = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)

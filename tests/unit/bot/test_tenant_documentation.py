@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from flowhq.bot.hours import parse_hours
 from flowhq.bot.profile import BusinessProfile, LocalText, parse_profile
-from flowhq.model import Outcome
+from flowhq.steps import Outcome
 from tests.unit.bot.talking import customer_of
 
 TEXT = (Path(__file__).parents[3] / "docs" / "tenant-configuration.md").read_text(encoding="utf-8")

@@ -131,7 +131,6 @@ async function chats() {
   const heads = own.map(async (chat) => ({
     chat: jid(chat.id),
     t: number(chat.t) || null,
-    unread: Math.max(0, number(chat.unreadCount) || 0),
     phone: await phoneFor(jid(chat.id)),
   }));
   return {chats: await Promise.all(heads)};
@@ -148,11 +147,6 @@ async function typing({chat, ms}) {
   return {};
 }
 
-async function refreshQr() {
-  WPP.conn.refreshQR().catch(() => undefined);
-  return {};
-}
-
 async function logOut() {
   return {done: await WPP.conn.logout()};
 }
@@ -163,7 +157,7 @@ async function health() {
 }
 
 const READS = new Set(['lookUp', 'history', 'chats']);
-const CALLS = {send, lookUp, history, chats, markRead, typing, refreshQr, logOut, health};
+const CALLS = {send, lookUp, history, chats, markRead, typing, logOut, health};
 
 // null: ask again later. Python may ask before it has heard of a new document.
 async function answer(name, given) {

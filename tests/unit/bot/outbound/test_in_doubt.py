@@ -2,7 +2,8 @@
 
 import pytest
 
-from flowhq.bot.outbound import ATTEMPTS_MAX, BLOCK_S, SETTLE_S
+from flowhq.attempts import ATTEMPTS_MAX
+from flowhq.bot.outbound import BLOCK_S, SETTLE_S
 from flowhq.errors import PageReadError
 from flowhq.model import Ack, Jid, MessageId, OutboxState, Reason
 from tests.fakes.channel import CUSTOMER, SendMode

@@ -2,7 +2,8 @@
 
 import pytest
 
-from flowhq.bot.outbound import ATTEMPTS_MAX, BLOCK_S
+from flowhq.attempts import ATTEMPTS_MAX
+from flowhq.bot.outbound import BLOCK_S
 from flowhq.model import OutboxState
 from tests.fakes.channel import SendMode
 from tests.fakes.clock import settle

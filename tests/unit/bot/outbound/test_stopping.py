@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from flowhq.bot.outbound import ATTEMPTS_MAX, SETTLE_S
+from flowhq.attempts import ATTEMPTS_MAX
+from flowhq.bot.outbound import SETTLE_S
 from flowhq.errors import ChannelRestartError
 from flowhq.model import OutboxState
 from tests.fakes.channel import SendMode

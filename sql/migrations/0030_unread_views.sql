@@ -1,0 +1,8 @@
+-- Two views that nothing reads go, and with them the right to read what only one of them showed.
+
+SET LOCAL ROLE flowhq_ops;
+DROP VIEW ops_events, ops_backlog;
+RESET ROLE;
+
+DROP POLICY ops_read ON tenant_events;
+REVOKE SELECT ON tenant_events FROM flowhq_ops;
