@@ -288,7 +288,7 @@ class Keeper:
         try:
             await self.lifecycle.apply(Event.PARK, reason=Reason.CRASH_LOOP, detail=detail)
         except Exception as error:
-            log.error("tenant state not stored yet", exc_info=error)
+            log.error("parking not stored", exc_info=error)
 
     async def _close(self) -> None:
         """What the attempts left open is closed, or killed; the runner sees to it that a

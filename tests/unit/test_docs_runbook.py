@@ -65,3 +65,10 @@ def test_every_link_within_leads_somewhere() -> None:
     headings = re.findall(r"^## (.*)$", RUNBOOK, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\]\(#([\w-]+)\)", RUNBOOK)) <= anchors
+
+
+def test_each_alert_is_there_and_no_other() -> None:
+    metrics = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    alerts = re.findall(r"alert: (\w+)", metrics)
+    assert alerts
+    assert sorted(rows("An alert")) == sorted(alerts)
