@@ -1353,6 +1353,8 @@ CREATE POLICY ops_read ON whatsapp_sessions FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 CREATE POLICY ops_read ON worker_processes FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
+CREATE POLICY ops_read ON tenant_events FOR SELECT TO flowhq_ops
+    USING ((SELECT current_user = 'flowhq_ops'));
 CREATE POLICY ops_read ON inbox FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 CREATE POLICY ops_read ON outbox FOR SELECT TO flowhq_ops
@@ -1368,6 +1370,7 @@ CREATE POLICY ops_read ON bulk_results FOR SELECT TO flowhq_ops
     USING ((SELECT current_user = 'flowhq_ops'));
 
 GRANT SELECT ON tenants, tenant_configs, worker_processes, tenant_spans, bulk_results TO flowhq_ops;
+GRANT SELECT (id, at) ON tenant_events TO flowhq_ops;
 GRANT SELECT (tenant_id, state, last_seen_at, paired_at, own_jid, own_lid)
     ON whatsapp_sessions TO flowhq_ops;
 GRANT SELECT (tenant_id, from_me, source, state, reason, ord, created_at) ON inbox TO flowhq_ops;

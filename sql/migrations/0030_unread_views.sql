@@ -4,5 +4,5 @@ SET LOCAL ROLE flowhq_ops;
 DROP VIEW ops_events, ops_backlog;
 RESET ROLE;
 
-DROP POLICY ops_read ON tenant_events;
 REVOKE SELECT ON tenant_events FROM flowhq_ops;
+GRANT SELECT (id, at) ON tenant_events TO flowhq_ops;

@@ -15,7 +15,7 @@ import pytest
 
 from flowhq.db.binaries import Binaries, binaries_for, find_binaries
 from flowhq.db.embedded import SOCKET_PATH_MAX_BYTES, EmbeddedPostgres
-from flowhq.errors import MisconfiguredError
+from flowhq.errors import InUseError, MisconfiguredError
 from tests.fakes.clock import until
 from tests.pg import execute, fetchval
 
@@ -128,7 +128,7 @@ async def test_another_user_of_the_machine_is_shut_out(home: Path) -> None:
 
 async def test_a_second_daemon_on_the_directory_is_refused(home: Path) -> None:
     async with EmbeddedPostgres(home) as server:
-        with pytest.raises(MisconfiguredError, match="Another daemon uses"):
+        with pytest.raises(InUseError, match="Another daemon uses"):
             await EmbeddedPostgres(home).open()
         assert await fetchval(server.dsn(), "SELECT 1") == 1
 

@@ -245,10 +245,10 @@ async def test_a_call_reaches_its_own_tenant_and_is_forgotten(
             assert row is not None
             return bool(row["going"])
 
-        assert not await going(mine.tenant_id, outbox.MARK_SENDING)
-        assert not await going(TenantId(uuid4()), outbox.MARK_SENDING)
+        assert not await going(mine.tenant_id, outbox.MARK_SENDING, None)
+        assert not await going(TenantId(uuid4()), outbox.MARK_SENDING, None)
         assert not await going(mine.tenant_id, MARK_ANOTHERS, theirs.tenant_id)
-        assert await going(theirs.tenant_id, outbox.MARK_SENDING)
+        assert await going(theirs.tenant_id, outbox.MARK_SENDING, None)
         async with plainly(one_connection) as tx:
             assert await tx.fetchval("SELECT current_setting('app.tenant_id', true)") == ""
             assert await tx.fetchval("SELECT count(*) FROM outbox") == 0
@@ -331,7 +331,7 @@ async def test_a_tenant_is_chosen_by_nothing_but_a_uuid(shop: Shop) -> None:
     with pytest.raises(TypeError):
         await _open_as(shop.database, "x', true); DROP TABLE inbox; SELECT ('")
     with pytest.raises(TypeError):
-        await shop.database.call(str(shop.tenant_id), outbox.MARK_SENDING, 1)  # type: ignore[arg-type]
+        await shop.database.call(str(shop.tenant_id), outbox.MARK_SENDING, 1, None)  # type: ignore[arg-type]
 
 
 async def _open_as(database: Database, tenant_id: object) -> None:
