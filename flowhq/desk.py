@@ -22,6 +22,7 @@ from flowhq.bot.ports import Channel, Meter
 from flowhq.bot.ratelimit import ReplyBudget, ReplyLimits
 from flowhq.bot.replies.catalogue import Catalogues
 from flowhq.bot.responder import Responder
+from flowhq.bot.restart import FOR_A_PERSON
 from flowhq.bot.tenant import TenantParts, TenantRunner
 from flowhq.clock import Clock
 from flowhq.config import Config, LimitSettings
@@ -32,7 +33,7 @@ from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.errors import ChannelError, InvalidInputError
 from flowhq.figures import Usage
-from flowhq.model import TenantId
+from flowhq.model import TenantId, WorkerStatus
 
 log = structlog.get_logger(__name__)
 
@@ -211,6 +212,7 @@ class TenantDesk:
         return self._make_ledger(self._database, tenant_id, key, monotonic=self._clock.monotonic)
 
     def _lifecycle(self, row: tenants.TenantRow) -> Lifecycle:
+        is_parked = row.worker_status is WorkerStatus.ERROR and row.reason in FOR_A_PERSON
         return Lifecycle(
             row.tenant_id,
             self._book,
@@ -218,6 +220,8 @@ class TenantDesk:
             paired=row.paired_at is not None,
             paused=row.paused_at is not None,
             last_seen_at=row.last_seen_at,
+            parked=row.reason if is_parked else None,
+            detail=row.detail,
         )
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from flowhq.bot.lifecycle import Event, Lifecycle, State
-from flowhq.bot.restart import OUTSIDE, Again, RestartPolicy, verdict
+from flowhq.bot.restart import FOR_A_PERSON, OUTSIDE, Again, RestartPolicy, verdict
 from flowhq.brake import Brake
 from flowhq.clock import Clock
 from flowhq.config import SupervisorSettings
@@ -134,6 +134,11 @@ class Keeper:
         if self.alive or self._parked_s is None or self.lifecycle.state is not State.PARKED:
             return False
         return self._clock.monotonic() - self._parked_s >= self._settings.parked_probe_s
+
+    @property
+    def parked_for_a_person(self) -> bool:
+        snapshot = self.lifecycle.snapshot
+        return self.lifecycle.state is State.PARKED and snapshot.reason in FOR_A_PERSON
 
     def waiting(self) -> int:
         """Messages in its queues."""

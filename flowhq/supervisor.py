@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from flowhq.bot.lifecycle import Event, Lifecycle
+from flowhq.bot.lifecycle import Event, Lifecycle, State
 from flowhq.bot.restart import RestartPolicy
 from flowhq.brake import Brake, Incident
 from flowhq.clock import Clock
@@ -301,7 +301,8 @@ class Supervisor:
     async def _shut(self, keeper: Keeper) -> None:
         async with keeper.lock:
             await keeper.halt()
-            await keeper.lifecycle.apply(Event.SHUTDOWN)
+            if not keeper.parked_for_a_person:
+                await keeper.lifecycle.apply(Event.SHUTDOWN)
 
     # -- chores -----------------------------------------------------------------------------------
 
@@ -331,10 +332,12 @@ class Supervisor:
             await self._clock.sleep(self._settings.stagger_s)
 
     async def _take_up(self, keeper: Keeper) -> None:
+        """Unless it was parked for what a person must mend: a start of the daemon mends nothing."""
         async with keeper.lock:
-            wanted = keeper.lifecycle.snapshot.desired is DesiredState.RUNNING
+            lifecycle = keeper.lifecycle
+            wanted = lifecycle.snapshot.desired is DesiredState.RUNNING
             known = self._keepers.get(keeper.tenant_id) is keeper
-            if known and wanted and not keeper.alive:
+            if known and wanted and not keeper.alive and lifecycle.state is not State.PARKED:
                 await keeper.launch(actor="daemon")
 
     async def _go_round(self) -> None:

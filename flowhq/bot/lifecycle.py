@@ -187,7 +187,8 @@ def facets(state: State, *, paused: bool) -> tuple[TenantStatus, SessionState, W
 
 
 class Lifecycle:
-    """One tenant's state, its snapshot and its history; the only one that changes them.
+    """One tenant's state, its snapshot and its history; the only one that changes them. It begins
+    stopped, or parked for ``parked`` (``detail`` says more), which outlives the daemon.
 
     Memory is the truth while the daemon runs: a change that the store did not take, away or
     refusing, is stored with the next one, or by `flush`.
@@ -202,8 +203,12 @@ class Lifecycle:
         paired: bool,
         paused: bool,
         last_seen_at: datetime | None = None,
+        parked: Reason | None = None,
+        detail: str = "",
     ) -> None:
         self.state = State.STOPPED if paired else State.NEW
+        if parked is not None:
+            self.state = State.PARKED
         self.seen_at_monotonic = float("-inf")
         self._book = book
         self._lock = asyncio.Lock()
@@ -211,7 +216,7 @@ class Lifecycle:
         self._unsaved: Event | None = None
         self._actor = "daemon"
         status, session, worker = facets(self.state, paused=paused)
-        reason = DEFAULT_REASON[self.state]
+        reason = parked or DEFAULT_REASON[self.state]
         self.snapshot = TenantSnapshot(
             tenant_id=tenant_id,
             status=status,
@@ -220,6 +225,7 @@ class Lifecycle:
             desired=desired,
             reason=reason,
             next_action=NEXT_ACTION[reason],
+            detail=detail if parked is not None else "",
             last_seen_at=last_seen_at,
             paired=paired,
             paused=paused,

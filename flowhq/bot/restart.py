@@ -40,6 +40,10 @@ LEAST: Mapping[Reason, Rung] = {
 # Causes outside of the tenant: they are waited out, and no number of them parks it.
 OUTSIDE = frozenset({Reason.STORE_UNAVAILABLE, Reason.STORE_REFUSED, Reason.CONNECTION_LOST})
 
+# Spec: never automatic, not by a start of the daemon either. Trying costs more than waiting: the
+# number, or the window of somebody who works.
+FOR_A_PERSON = frozenset({Reason.BLOCKED, Reason.CONFLICT})
+
 
 @dataclass(frozen=True, slots=True)
 class Again:

@@ -12,6 +12,13 @@ from tests.acceptance.shop import Shop
 
 PHONES = count(255754000101)
 CUSTOMERS = count(255713600001)
+# What the third takeover by another window leaves in the database.
+AS_REPLACED = """
+WITH worker AS (UPDATE worker_processes SET status = 'ERROR' WHERE tenant_id = $1)
+UPDATE tenants SET desired_state = 'RUNNING', status = 'ERROR', reason = 'CONFLICT',
+    detail = 'three times'
+WHERE id = $1
+"""
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -259,6 +266,8 @@ def test_who_is_wanted_comes_back_after_a_restart_of_the_daemon_behind_the_api(
 ) -> None:
     stopped = Shop(daemon, simulator, "bakari", str(next(PHONES))).open()
     stopped.verb("worker/stop")
+    replaced = Shop(daemon, simulator, "bakari", str(next(PHONES))).create()
+    daemon.query(AS_REPLACED, replaced.id)
     scanned = simulator.last_event()
     daemon.stop()
     # So that the first look does not come too late, however long it takes.
@@ -273,7 +282,11 @@ def test_who_is_wanted_comes_back_after_a_restart_of_the_daemon_behind_the_api(
     assert (view["desired_state"], view["worker"]["status"]) == ("STOPPED", "STOPPED")
     assert stopped.browser() == []
     assert simulator.events(*CODE_SHOWN, after=scanned) == []
-    daemon.api.call("DELETE", stopped.path)
+    view = replaced.view()
+    assert (view["reason"], view["detail"]) == ("CONFLICT", "three times")
+    assert (view["worker"]["status"], replaced.browser()) == ("ERROR", [])
+    for one in (stopped, replaced):
+        daemon.api.call("DELETE", one.path)
 
 
 def test_a_tenant_without_configuration_is_parked_and_the_others_go_on(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from flowhq.bot.lifecycle import Event, Lifecycle
 from flowhq.clock import Clock
-from flowhq.model import ChatKey, DesiredState, Rung, TenantId
+from flowhq.model import ChatKey, DesiredState, Reason, Rung, TenantId
 from tests.fakes.statusbook import FakeStatusBook
 
 
@@ -145,8 +145,11 @@ class FakeDesk:
         desired: DesiredState = DesiredState.STOPPED,
         paired: bool = True,
         paused: bool = False,
+        parked: Reason | None = None,
     ) -> Lifecycle:
-        lifecycle = Lifecycle(tenant_id, self.book, desired=desired, paired=paired, paused=paused)
+        lifecycle = Lifecycle(
+            tenant_id, self.book, desired=desired, paired=paired, paused=paused, parked=parked
+        )
         self.known[tenant_id] = lifecycle
         return lifecycle
 

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from flowhq.bot.lifecycle import Event
-from flowhq.errors import StoreRefusedError
-from flowhq.model import DesiredState, TenantSnapshot
+from flowhq.bot.restart import FOR_A_PERSON
+from flowhq.errors import LoginRequiredError, StoreRefusedError
+from flowhq.model import DesiredState, Reason, TenantSnapshot, TenantStatus, WorkerStatus
 from tests.fakes.clock import settle
 from tests.unit.supervisor.conftest import ONE, THREE, TWO, Bench
 
@@ -24,6 +25,37 @@ async def test_after_a_start_of_the_daemon_only_the_wanted_come_back_one_after_t
     await bench.clock.advance(3600)
     assert bench.desk.opened(TWO) == 0
     assert bench.desk.book.saved[0][2] == "daemon"
+
+
+@pytest.mark.parametrize("reason", sorted(FOR_A_PERSON))
+async def test_who_is_parked_for_a_person_stays_so_over_restarts_of_the_daemon(
+    bench: Bench, reason: Reason
+) -> None:
+    bench.desk.add(ONE, desired=DesiredState.RUNNING, parked=reason)
+    bench.desk.add(TWO, desired=DesiredState.RUNNING)
+    await bench.supervisor.open()
+    await bench.clock.advance(2 * bench.settings.parked_probe_s)
+    assert (bench.desk.opened(ONE), bench.desk.opened(TWO)) == (0, 1)
+    snapshot = bench.snapshot(ONE)
+    assert (snapshot.status, snapshot.reason) == (TenantStatus.ERROR, reason)
+    await bench.fail(LoginRequiredError("x", reason=reason), TWO)
+    await bench.supervisor.close()
+    saved = bench.desk.book.latest(TWO)
+    assert saved is not None
+    assert (saved.status, saved.worker, saved.reason) == (
+        TenantStatus.ERROR,
+        WorkerStatus.ERROR,
+        reason,
+    )
+
+
+async def test_who_is_parked_for_a_person_starts_when_a_person_says_so(bench: Bench) -> None:
+    bench.desk.add(ONE, desired=DesiredState.RUNNING, parked=Reason.BLOCKED)
+    await bench.supervisor.open()
+    await bench.clock.advance(60)
+    await bench.supervisor.start(ONE)
+    await settle()
+    assert bench.snapshot(ONE).status is TenantStatus.ACTIVE
 
 
 async def test_who_was_started_or_stopped_meanwhile_is_left_as_it_is(bench: Bench) -> None:
