@@ -111,6 +111,11 @@ class StoreRefusedError(StoreError):
     exit_code = ExitCode.CONFIG
 
 
+class StoreUnusableError(StoreRefusedError):
+    """What every statement needs is missing (a login, a right, a table): none is at fault, and the
+    same one succeeds when that is mended. Wait and retry where waiting is bounded otherwise."""
+
+
 class NotFoundError(FlowHQError):
     """The thing asked for does not exist, or not for this tenant."""
 

@@ -301,7 +301,9 @@ class Supervisor:
     async def _shut(self, keeper: Keeper) -> None:
         async with keeper.lock:
             await keeper.halt()
-            if not keeper.parked_for_a_person:
+            if keeper.parked_for_a_person:
+                await keeper.lifecycle.flush()
+            else:
                 await keeper.lifecycle.apply(Event.SHUTDOWN)
 
     # -- chores -----------------------------------------------------------------------------------

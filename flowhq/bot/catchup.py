@@ -106,10 +106,11 @@ class CatchUp:
         heads = [head for head in heads if CHAT.fullmatch(head.chat)]
         due = [head.chat for head in reversed(heads) if head.last_at and head.last_at >= since]
         read, unread = 0, list[PageReadError]()
+        now = await until_stored(self._clock, self._ledger.now)
         self._left_out.clear()
         for chat in due:
             try:
-                read += await self._read(chat, since, paused=paused, line_up=line_up)
+                read += await self._read(chat, since, now, paused=paused, line_up=line_up)
             except PageReadError as error:
                 if not self._leaves_out(chat, error):
                     # Without the frames, which would hold this one and with it the whole run.
@@ -128,10 +129,12 @@ class CatchUp:
         log.error("a chat's past cannot be read", chat=chat, why=error.message)
         return True
 
-    async def _read(self, chat: Jid, since: datetime, *, paused: bool, line_up: bool) -> int:
+    async def _read(
+        self, chat: Jid, since: datetime, now: datetime, *, paused: bool, line_up: bool
+    ) -> int:
         messages = await self._history(chat, since)
         self._unreadable.pop(chat, None)
-        sorted_out = await self._sorted_out(messages, paused=paused)
+        sorted_out = await self._sorted_out(messages, now, paused=paused)
         shown = [message for message, _, _ in sorted_out]
         recorded = await self._are_recorded(shown)
         for (message, state, reason), is_recorded in zip(sorted_out, recorded, strict=True):
@@ -165,7 +168,7 @@ class CatchUp:
         return messages
 
     async def _sorted_out(
-        self, messages: Sequence[InboundMessage], *, paused: bool
+        self, messages: Sequence[InboundMessage], now: datetime, *, paused: bool
     ) -> list[tuple[InboundMessage, InboxState, str]]:
         """Oldest first. Only the newest incoming message of the chat can be due."""
         sorted_out: list[tuple[InboundMessage, InboxState, str]] = []
@@ -175,10 +178,10 @@ class CatchUp:
             if verdict.state is None:
                 continue
             state, reason = verdict.state, verdict.reason
-            if message.at - self._clock.now() > AHEAD:
+            if message.at - now > AHEAD:
                 pass
             elif state is InboxState.NEW:
-                if not why_not and self._clock.now() - message.at > self._max_age:
+                if not why_not and now - message.at > self._max_age:
                     why_not = "too_old"
                 if why_not:
                     state, reason = InboxState.SKIPPED, why_not

@@ -226,6 +226,10 @@ class Ledger(Protocol):
         is older than the newest one recorded."""
         ...
 
+    async def now(self) -> datetime:
+        """By the store's clock, which all that it keeps goes by."""
+        ...
+
     async def caught_up_to(self) -> datetime | None:
         """The time of the newest message recorded when nothing was missing the last time, on the
         platform's clock; None before that, and after a new pairing."""

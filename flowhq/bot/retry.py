@@ -1,4 +1,5 @@
-"""The one policy for waiting while the store is away: full jitter from 0.1 to 5 s, for ever.
+"""The one policy for waiting while the store is away, or lacks what every call needs: full jitter
+from 0.1 to 5 s, for ever.
 
 For ever, because what waits here is durable neither in memory nor by a guess: the callers are
 bounded themselves (a pump that stops reading, a lane of 50), and stopping cancels them.
@@ -13,7 +14,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from flowhq.clock import Clock
-from flowhq.errors import StoreTimeoutError, StoreUnavailableError
+from flowhq.errors import StoreTimeoutError, StoreUnavailableError, StoreUnusableError
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -24,15 +25,16 @@ WAIT = wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
 # A store that is well writes a mark in milliseconds. Longer, and an absence that ends meanwhile is
 # taken for the fault of what did not end in time.
 PROOF_S = 2.0
-STORE_IS_AWAY = retry_if_exception_type(StoreUnavailableError)
+AWAY = (StoreUnavailableError, StoreUnusableError)
+STORE_IS_AWAY = retry_if_exception_type(AWAY)
 
 
 async def until_stored(clock: Clock, call: Callable[[], Awaitable[T]]) -> T:
     """The call's result once the store answers; other errors pass at once."""
     try:
         return await call()
-    except StoreUnavailableError:
-        log.warning("store unavailable, waiting for it")
+    except AWAY as error:
+        log.warning("store unavailable, waiting for it", why=error.message)
     await clock.sleep(random.uniform(0.0, FIRST_WAIT_S))  # noqa: S311 - jitter, not a secret
     return await _ask_again(clock, call)
 

@@ -15,6 +15,7 @@ from flowhq.errors import (
     NotFoundError,
     StoreRefusedError,
     StoreUnavailableError,
+    StoreUnusableError,
 )
 
 # The name of a unique constraint is API: it says which field of the request is taken.
@@ -76,10 +77,6 @@ REFUSALS = {
         "Let the user own the database and have CREATEROLE, or be a member of flowhq_app "
         "and flowhq_ops; see docs/database.md.",
     ),
-    "22023": (
-        "a role or setting is missing",
-        "Run flowhq-daemon migrate with the same [database] url.",
-    ),
     "3F": (
         "this user has no schema to work in",
         "Let the user own the database; see docs/database.md.",
@@ -87,6 +84,11 @@ REFUSALS = {
     "42P01": ("a table is missing", "Run flowhq-daemon migrate."),
     "42883": ("a function is missing", "Run flowhq-daemon migrate."),
 }
+
+# A setting that is missing, or a value of one message.
+BAD_SETTING = "22023"
+# Raised for a row that belongs to another tenant, too: that is a mistake of the statement.
+OTHERS_ROW = "row-level security"
 
 UNREACHABLE_STEP = "Check that PostgreSQL runs and that [database] url reaches it."
 
@@ -147,9 +149,19 @@ def _of_server(error: asyncpg.PostgresError) -> FlowHQError:
     if state == CHECK_VIOLATION and constraint in CHECKED_FIELDS:
         field = CHECKED_FIELDS[constraint]
         return InvalidInputError(f"This {field} cannot be stored.", field=field)
+    if state == CHECK_VIOLATION and not constraint:
+        return StoreUnusableError(
+            "PostgreSQL refuses: a day of the ledger is missing.",
+            next_step="Restart the daemon: it makes the days ahead.",
+        )
     for prefix, (message, next_step) in REFUSALS.items():
-        if state.startswith(prefix):
-            return StoreRefusedError(f"PostgreSQL refuses: {message}.", next_step=next_step)
+        if state.startswith(prefix) and OTHERS_ROW not in str(error):
+            return StoreUnusableError(f"PostgreSQL refuses: {message}.", next_step=next_step)
+    if state == BAD_SETTING:
+        return StoreRefusedError(
+            "PostgreSQL refuses: a role or setting is missing.",
+            next_step="Run flowhq-daemon migrate with the same [database] url.",
+        )
     if state.startswith(DATA_ERROR):
         return InvalidInputError(f"A value cannot be stored ({state}).", field="")
     return StoreRefusedError(f"PostgreSQL refuses the statement ({type(error).__name__}, {state}).")

@@ -168,6 +168,11 @@ class PostgresLedger:
         async with self._tx() as tx:
             return await sessions.touch(tx, self.tenant_id, caught_up=caught_up)
 
+    async def now(self) -> datetime:
+        async with self._tx() as tx:
+            now: datetime = await tx.fetchval("SELECT now()")
+        return now
+
     async def caught_up_to(self) -> datetime | None:
         async with self._tx() as tx:
             return await sessions.caught_up_to(tx, self.tenant_id)

@@ -226,7 +226,7 @@ def test_a_second_daemon_on_the_same_data_is_refused(
         own["FLOWHQ_SECRETS__MASTER_KEY_FILE"] = str(daemon.home / "postgres/master.key")
     second = Program("second", tmp_path, "flowhq", "run", **(daemon.program.settings | own))
     second.launch()
-    assert second.wait(START_LIMIT_S) == ExitCode.CONFIG
+    assert second.wait(START_LIMIT_S) == ExitCode.UNAVAILABLE
     used = {"directory": "uses the data directory", "url": "works on this database"}[by]
     assert f"Another daemon {used}" in second.output
     assert "Traceback" not in second.output

@@ -344,6 +344,10 @@ class FakeLedger:
         self.identity = self.paired_at = None
         await self.outages.leave("forget_pairing")
 
+    async def now(self) -> datetime:
+        await self.outages.enter("now")
+        return self._clock.now()
+
     async def caught_up_to(self) -> datetime | None:
         await self.outages.enter("caught_up_to")
         return self.mark

@@ -131,5 +131,5 @@ def test_a_kill_point_is_refused_where_a_real_account_could_be_reached(
     }
     program = Program("refused", tmp_path, "flowhq", "run", **settings)
     program.launch()
-    assert program.wait() == 69
+    assert program.wait() == 78
     assert "FLOWHQ_TEST_KILL_POINT makes the daemon kill itself" in program.output

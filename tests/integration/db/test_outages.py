@@ -20,12 +20,18 @@ from flowhq.db.ledger import PostgresLedger
 from flowhq.db.migrate import migrate
 from flowhq.db.owner import owner_connection
 from flowhq.db.pool import Database, Tx
-from flowhq.errors import FlowHQError, StoreRefusedError, StoreTimeoutError, StoreUnavailableError
+from flowhq.errors import (
+    FlowHQError,
+    StoreRefusedError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    StoreUnusableError,
+)
 from flowhq.model import InboxState, TenantId
 from tests.fakes.clock import until
-from tests.integration.db.conftest import open_shop
+from tests.integration.db.conftest import Shop, open_shop
 from tests.integration.db.messages import ASHA_PN, TEXT, say
-from tests.pg import execute
+from tests.pg import execute, fetchval
 from tests.ports import free_port
 
 # Much longer than the limits below, and much shorter than waiting for an answer that never comes.
@@ -293,9 +299,9 @@ async def server_saying(sqlstate: str) -> AsyncIterator[str]:
         ("57P03", StoreUnavailableError),
         ("53300", StoreUnavailableError),
         ("57P01", StoreUnavailableError),
-        ("28P01", StoreRefusedError),
-        ("28000", StoreRefusedError),
-        ("3D000", StoreRefusedError),
+        ("28P01", StoreUnusableError),
+        ("28000", StoreUnusableError),
+        ("3D000", StoreUnusableError),
         ("22023", StoreRefusedError),
     ],
 )
@@ -387,3 +393,55 @@ async def test_a_step_whose_answer_was_lost_gives_the_same_when_repeated(
     (notice,) = await ledger.notify(recorded.chat_key, ASHA_PN, cause="wait:1", reply=reply)
     assert notice.text == "Subiri"
     assert len(await ledger.unsettled()) == 2
+
+
+# -- refusals --------------------------------------------------------------------------------------
+
+LACKING = [
+    ("REVOKE INSERT ON outbox FROM flowhq_app", "GRANT INSERT ON outbox TO flowhq_app"),
+    ("ALTER TABLE chat_aliases RENAME TO moved", "ALTER TABLE moved RENAME TO chat_aliases"),
+    (
+        "ALTER FUNCTION raise_event RENAME TO moved",
+        "ALTER FUNCTION moved RENAME TO raise_event",
+    ),
+]
+DAYS = """
+SELECT array_agg(inhrelid::regclass::text) FROM pg_inherits
+WHERE inhparent = 'message_logs'::regclass
+"""
+
+
+@pytest.mark.parametrize(("lack", "mend"), LACKING, ids=["right", "table", "function"])
+async def test_what_every_step_lacks_is_no_messages_fault_and_mended_is_done(
+    any_url: str, shop: Shop, lack: str, mend: str
+) -> None:
+    recorded = await shop.ledger.record(TEXT, state=InboxState.NEW)
+    decide = say("Karibu", mute_s=60.0)
+    await execute(any_url, lack)
+    try:
+        with pytest.raises(StoreUnusableError) as raised:
+            await shop.ledger.process(recorded.key, decide)
+        assert raised.value.next_step
+    finally:
+        await execute(any_url, mend)
+    [row] = await shop.ledger.process(recorded.key, decide)
+    assert row.text == "Karibu"
+
+
+async def test_a_missing_day_of_the_ledger_is_no_messages_fault(any_url: str, shop: Shop) -> None:
+    days = await fetchval(any_url, DAYS)
+    await execute(any_url, *(f"ALTER TABLE message_logs DETACH PARTITION {day}" for day in days))
+    with pytest.raises(StoreUnusableError, match="a day of the ledger"):
+        await shop.ledger.record(TEXT, state=InboxState.NEW)
+
+
+async def test_a_row_of_another_tenant_is_the_statements_own_fault(
+    shop: Shop, other_shop: Shop
+) -> None:
+    with pytest.raises(StoreRefusedError) as raised:
+        async with shop.database.tenant(shop.tenant_id) as tx:
+            await tx.execute(
+                "INSERT INTO chat_aliases (tenant_id, jid, chat_key) VALUES ($1, 'a', 'a')",
+                other_shop.tenant_id,
+            )
+    assert not isinstance(raised.value, StoreUnusableError)

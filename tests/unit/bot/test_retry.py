@@ -9,7 +9,13 @@ from tenacity import AsyncRetrying
 
 from flowhq.bot import retry
 from flowhq.bot.retry import LONGEST_WAIT_S, proved, until_stored
-from flowhq.errors import InvalidInputError, StoreTimeoutError, StoreUnavailableError
+from flowhq.errors import (
+    InvalidInputError,
+    StoreRefusedError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    StoreUnusableError,
+)
 from tests.fakes.clock import FakeClock, settle
 
 
@@ -36,8 +42,11 @@ async def test_an_answer_comes_through_at_once_whatever_wraps_the_call() -> None
     assert clock.naps == []
 
 
-async def test_it_asks_until_the_store_is_back() -> None:
-    clock, store = FakeClock(), Store(away=40)
+@pytest.mark.parametrize(
+    "error", [StoreUnavailableError("away"), StoreUnusableError("a table is missing")]
+)
+async def test_it_asks_until_the_store_is_back(error: Exception) -> None:
+    clock, store = FakeClock(), Store(away=40, error=error)
     waiting = asyncio.create_task(until_stored(clock, lambda: store.ask()))
     await clock.advance(40 * LONGEST_WAIT_S)
     assert await waiting == 41
@@ -45,9 +54,12 @@ async def test_it_asks_until_the_store_is_back() -> None:
     assert all(0 <= nap <= LONGEST_WAIT_S for nap in clock.naps)
 
 
-async def test_another_error_passes_at_once() -> None:
-    clock, store = FakeClock(), Store(away=1, error=InvalidInputError("no", field="text"))
-    with pytest.raises(InvalidInputError):
+@pytest.mark.parametrize(
+    "error", [InvalidInputError("no", field="text"), StoreRefusedError("this statement")]
+)
+async def test_another_error_passes_at_once(error: Exception) -> None:
+    clock, store = FakeClock(), Store(away=1, error=error)
+    with pytest.raises(type(error)):
         await until_stored(clock, lambda: store.ask())
     assert store.calls == 1
 

@@ -130,7 +130,7 @@ async function chats() {
   own.sort((a, b) => (b.t || 0) - (a.t || 0));
   const heads = own.map(async (chat) => ({
     chat: jid(chat.id),
-    t: number(chat.t) || null,
+    t: chat.t ? number(chat.t) ?? 'none' : null,
     phone: await phoneFor(jid(chat.id)),
   }));
   return {chats: await Promise.all(heads)};

@@ -54,7 +54,12 @@ function pump() {
   calling = true;
   Promise.resolve(emit(JSON.stringify({d: documentId, e: events})))
     .catch(() => { countDrop('not_taken'); overflow += events.length; })
-    .finally(() => { calling = false; if (line.length) schedule(); });
+    .finally(() => {
+      calling = false;
+      if (line.length) schedule();
+      // Later, since a call that nobody takes would be made again at once, for ever.
+      else if (overflow) setTimeout(schedule, 1000);
+    });
 }
 
 // For the last words of a document that is about to go: does not wait for the call before.
