@@ -392,6 +392,22 @@ async def test_of_a_very_long_backlog_the_newest_are_read(bench: Bench) -> None:
     assert bench.lined_up == [f"m{most + 9:04}"]
 
 
+@pytest.mark.parametrize("hours", [-13, 13])
+async def test_a_daemon_whose_clock_is_wrong_judges_a_backlog_by_the_databases(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    async def now() -> datetime:
+        return NOW
+
+    monkeypatch.setattr(bench.ledger, "now", now)
+    bench.clock.move_wall(timedelta(hours=hours))
+    bench.missed("too old", ago_s=MAX_AGE_S + 60, chat=OTHER)
+    for number in range(3):
+        bench.missed(f"a{number}", ago_s=100 - number)
+    await bench.run()
+    assert bench.lined_up == ["a2"]
+
+
 async def test_the_ledger_is_asked_about_so_many_at_once(bench: Bench) -> None:
     asked: list[int] = []
     look = bench.ledger.are_recorded

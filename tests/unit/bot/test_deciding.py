@@ -87,6 +87,16 @@ def test_pause_age_and_our_own_numbers_come_before_the_responder() -> None:
     assert bench.responder.asked == 0
 
 
+def test_age_and_pause_go_by_the_databases_clock() -> None:
+    bench = Bench()
+    bench.clock.move_wall(timedelta(days=1))
+    until = VIEW.now + timedelta(minutes=1)
+    assert bench.decide().outcome is Outcome.DONE
+    assert bench.decide(2, view=replace(VIEW, paused_until=until)).trail.owner == "person"
+    tomorrow = replace(VIEW, now=VIEW.now + timedelta(days=1), paused_until=until)
+    assert bench.decide(3, view=tomorrow).reason == "too_old"
+
+
 def test_a_message_that_was_asked_for_again_is_never_too_old() -> None:
     bench = Bench()
     old = message().at - timedelta(days=30)

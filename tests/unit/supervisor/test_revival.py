@@ -49,6 +49,18 @@ async def test_who_is_parked_for_a_person_stays_so_over_restarts_of_the_daemon(
     )
 
 
+async def test_a_parking_for_a_person_that_was_not_stored_is_stored_at_the_end(
+    bench: Bench,
+) -> None:
+    await bench.start()
+    bench.desk.book.outages.fail("save")
+    await bench.fail(LoginRequiredError("x", reason=Reason.BLOCKED))
+    await bench.supervisor.close()
+    saved = bench.desk.book.latest(ONE)
+    assert saved is not None
+    assert (saved.worker, saved.reason) == (WorkerStatus.ERROR, Reason.BLOCKED)
+
+
 async def test_who_is_parked_for_a_person_starts_when_a_person_says_so(bench: Bench) -> None:
     bench.desk.add(ONE, desired=DesiredState.RUNNING, parked=Reason.BLOCKED)
     await bench.supervisor.open()

@@ -53,7 +53,10 @@ function pump() {
   if (!events.length) return;
   calling = true;
   Promise.resolve(emit(JSON.stringify({d: documentId, e: events})))
-    .catch(() => { countDrop('not_taken'); overflow += events.length; })
+    .catch(() => {
+      countDrop('not_taken');
+      for (const event of events) overflow += event.k === 'dropped' ? event.n : 1;
+    })
     .finally(() => {
       calling = false;
       if (line.length) schedule();
