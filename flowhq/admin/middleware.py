@@ -31,7 +31,7 @@ from flowhq.admin.routes import (
     find_route,
 )
 from flowhq.admin.scopes import Principal, Scope
-from flowhq.errors import FlowHQError, NotFoundError
+from flowhq.errors import FlowHQError, NotFoundError, StoreUnusableError
 
 PROXIES = web.AppKey("proxies", Proxies)
 LIMITS = web.AppKey("limits", RequestLimits)
@@ -77,6 +77,8 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
         problem = problems.of_error(error)
         if problem.kind is problems.INTERNAL:
             log.exception("request failed")
+        if isinstance(error, StoreUnusableError):
+            log.warning("PostgreSQL refuses a request", why=error.message)
     except web.HTTPException as error:
         problem = problems.of_http(error)
     except Exception:

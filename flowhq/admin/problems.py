@@ -21,6 +21,7 @@ from flowhq.errors import (
     MisconfiguredError,
     NotFoundError,
     StoreUnavailableError,
+    StoreUnusableError,
     WrongStateError,
 )
 
@@ -168,11 +169,12 @@ def of_error(error: FlowHQError) -> ProblemError:
             return _same_words(CHANGED_MEANWHILE, error)
         case MisconfiguredError() | BackupError():
             return _same_words(MISCONFIGURED, error)
-        case StoreUnavailableError():
+        case StoreUnavailableError() | StoreUnusableError():
+            refuses = isinstance(error, StoreUnusableError)
             wait = {"Retry-After": str(STORE_RETRY_AFTER_S)}
             return ProblemError(
                 UNAVAILABLE,
-                "The database does not answer.",
+                "The database refuses the daemon." if refuses else "The database does not answer.",
                 next_step="Try again soon; every request can be repeated.",
                 headers=wait,
             )

@@ -11,6 +11,7 @@ from flowhq.errors import (
     MisconfiguredError,
     NotFoundError,
     StoreUnavailableError,
+    StoreUnusableError,
     WrongStateError,
 )
 from tests.fakes.admin import FakeAudit, FakeFleet, FakeStore
@@ -53,6 +54,7 @@ REFUSALS: list[tuple[FlowHQError, int, str, str]] = [
     (NotFoundError("No tenant."), 404, "not-found", ""),
     (MisconfiguredError("No Chromium.", next_step="Install."), 503, "misconfigured", "Install."),
     (StoreUnavailableError("secret dsn"), 503, "unavailable", "Try again soon"),
+    (StoreUnusableError("secret dsn"), 503, "unavailable", "Try again soon"),
     (ChannelRestartError("inner words", reason="X"), 500, "internal", ""),
 ]
 
