@@ -53,6 +53,15 @@ class ConversationView:
     requeued: bool = False
     """A person asked for this message again: its age is no reason any more."""
 
+    @property
+    def with_person(self) -> bool:
+        """Whether a person has the chat now."""
+        return self.paused_until is not None and self.now < self.paused_until
+
+    @property
+    def muted(self) -> bool:
+        return self.muted_until is not None and self.now < self.muted_until
+
 
 @dataclass(frozen=True, slots=True)
 class Trail:

@@ -6,7 +6,7 @@ taken anew when it was not.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 from flowhq.bot.loops import LoopBreaker
@@ -24,9 +24,7 @@ class Responder(Protocol):
     counts even then.
     """
 
-    def respond(
-        self, message: InboundMessage, view: ConversationView, *, now: datetime
-    ) -> Decision: ...
+    def respond(self, message: InboundMessage, view: ConversationView) -> Decision: ...
 
     def slow_down(self, view: ConversationView) -> Reply:
         """The one notice of an episode in which answers are held back."""
@@ -95,16 +93,15 @@ class Deciding:
 
     def decide(self, step: Step, message: InboundMessage, view: ConversationView) -> Decision:
         """The decision with its trail; ``step`` keeps what holds for every attempt."""
-        now = view.now
         step.muted = False
-        why_not = self._refusal(message, view, now)
+        why_not = self._refusal(message, view)
         if why_not:
             step.outcome = why_not
-            return Decision(Outcome.SKIPPED, why_not, trail=_trail(view, now))
-        decision = self._responder().respond(message, view, now=now)
-        trail = replace(_trail(view, now), open=decision.trail.open, intent=decision.reason)
+            return Decision(Outcome.SKIPPED, why_not, trail=_trail(view))
+        decision = self._responder().respond(message, view)
+        trail = replace(_trail(view), open=decision.trail.open, intent=decision.reason)
         decision = replace(decision, trail=trail)
-        if view.muted_until is not None and now < view.muted_until:
+        if view.muted:
             decision = _silent(decision, "loop")
         elif decision.replies and step.took_turn and _was_answered(message, view):
             decision = _silent(decision, "person")
@@ -116,10 +113,10 @@ class Deciding:
         step.outcome = _outcome(decision)
         return decision
 
-    def _refusal(self, message: InboundMessage, view: ConversationView, now: datetime) -> str:
+    def _refusal(self, message: InboundMessage, view: ConversationView) -> str:
         if self._paused():
             return "paused"
-        if not view.requeued and now - message.at > self._max_age:
+        if not view.requeued and view.now - message.at > self._max_age:
             return "too_old"
         if self._guards.own_numbers.wrote(message, phone=view.phone):
             return "fleet"
@@ -173,6 +170,5 @@ def _silent(decision: Decision, reason: str) -> Decision:
     return Decision(Outcome.SKIPPED, reason, opted_out=decision.opted_out, trail=decision.trail)
 
 
-def _trail(view: ConversationView, now: datetime) -> Trail:
-    person = view.paused_until is not None and now < view.paused_until
-    return Trail(owner="person" if person else "bot")
+def _trail(view: ConversationView) -> Trail:
+    return Trail(owner="person" if view.with_person else "bot")

@@ -36,16 +36,15 @@ class Responder:
         self._vocabulary = catalogues.vocabulary
         self._business = Business.from_spec(spec, catalogues.vocabulary)
 
-    def respond(
-        self, message: InboundMessage, view: ConversationView, *, now: datetime
-    ) -> Decision:
-        """What is to be done about one message; ``now`` is aware. The reason is the intent
-        answered (``handoff``: a person is wanted) or why nothing is said."""
-        decision = self._respond(message, view, now)
-        open_now = self._business.hours.is_open(now)
+    def respond(self, message: InboundMessage, view: ConversationView) -> Decision:
+        """What is to be done about one message. The reason is the intent answered (``handoff``:
+        a person is wanted) or why nothing is said."""
+        decision = self._respond(message, view)
+        open_now = self._business.hours.is_open(view.now)
         return replace(decision, trail=replace(decision.trail, open=open_now))
 
-    def _respond(self, message: InboundMessage, view: ConversationView, now: datetime) -> Decision:
+    def _respond(self, message: InboundMessage, view: ConversationView) -> Decision:
+        now = view.now
         if message.from_me:
             return Decision(Outcome.SKIPPED, "own")
         if message.kind is MessageKind.REACTION:
@@ -54,8 +53,8 @@ class Responder:
         words = read_words(message.text) if message.kind is MessageKind.TEXT else Words((), ())
         command = self._vocabulary.command(words)
         if view.opted_out or command == "opt_out":
-            return self._consent(command, view, state, words, now)
-        if view.paused_until is not None and now < view.paused_until:
+            return self._consent(command, view, state, words)
+        if view.with_person:
             return Decision(Outcome.SKIPPED, "person")
         if message.kind is not MessageKind.TEXT:
             return self._only_text(state, now)
@@ -78,13 +77,13 @@ class Responder:
         return notices.please_wait(self._catalogues.of(language))
 
     def _consent(
-        self, command: str | None, view: ConversationView, state: State, words: Words, now: datetime
+        self, command: str | None, view: ConversationView, state: State, words: Words
     ) -> Decision:
         """Stop, start again, and the silence in between."""
         catalogue, language = self._speak(state, words)
         if view.opted_out and command != "opt_in":
             return Decision(Outcome.SKIPPED, "opted_out")
-        answers = Answers(self._business, catalogue, now)
+        answers = Answers(self._business, catalogue, view.now)
         key = "opt_out" if command == "opt_out" else "opt_in"
         text = answers.say(f"{key}.done", **({} if key == "opt_out" else {"menu": answers.menu()}))
         kept = State(language=language, greeted=True, requests=state.requests)
@@ -92,7 +91,7 @@ class Responder:
             Outcome.DONE,
             key,
             replies=(Reply(text, key),),
-            bot_state=kept.to_json(now),
+            bot_state=kept.to_json(view.now),
             opted_out=key == "opt_out",
         )
 

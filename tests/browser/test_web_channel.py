@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flowhq.channel.web.convert import NEWEST
 from flowhq.channel.web.host import BrowserHost
 from flowhq.errors import SendRefusedError, SendUnknownError
 from flowhq.events import (
@@ -505,6 +506,18 @@ async def test_chats_and_history_give_what_catching_up_needs(tenant: WebTenant) 
     last = await tenant.channel.history(CHAT, since=None, limit=2)
     assert [message.text for message in last] == ["h4", "h5"]
     assert await tenant.channel.history(Jid("255799999999@c.us"), since=None, limit=5) == []
+
+
+async def test_a_chat_with_a_strange_time_costs_none_of_the_others(tenant: WebTenant) -> None:
+    await tenant.pair()
+    await tenant.receive("ndizi")
+    await tenant.receive("juzi", **{"from": "255722222222"})
+    await tenant.messages(2)
+    for strange in ("5n", "Symbol.iterator", "({})"):
+        await tenant.page().evaluate(f"chat => {{ WPP.chat.get(chat).t = {strange}; }}", CHAT)
+        heads = await tenant.channel.chats()
+        assert [head.last_at == NEWEST for head in heads] == [False, True]
+        assert [head.chat for head in heads] == [Jid("255722222222@c.us"), CHAT]
 
 
 async def test_reading_and_typing_are_seen_at_the_phone(tenant: WebTenant) -> None:

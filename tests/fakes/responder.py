@@ -1,7 +1,6 @@
 """A responder that echoes, fails or keeps silent as told."""
 
 from collections.abc import Callable
-from datetime import datetime
 
 from flowhq.model import InboundMessage, Reply
 from flowhq.steps import ConversationView, Decision, Outcome
@@ -16,12 +15,10 @@ class FakeResponder:
         self.seen: list[str] = []
         self.before: Callable[[InboundMessage], object] = lambda message: None
 
-    def respond(
-        self, message: InboundMessage, view: ConversationView, *, now: datetime
-    ) -> Decision:
+    def respond(self, message: InboundMessage, view: ConversationView) -> Decision:
         self.seen.append(message.message_id)
         self.before(message)
-        if view.paused_until is not None and now < view.paused_until:
+        if view.with_person:
             return Decision(Outcome.SKIPPED, "person")
         turns = int(view.bot_state.get("turns", 0)) + 1
         replies = tuple(

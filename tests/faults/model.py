@@ -27,7 +27,6 @@ from flowhq.db.pool import Database, Tx
 from flowhq.db.tenants import NewTenant, create_tenant
 from flowhq.errors import ChannelRestartError, StoreUnavailableError
 from flowhq.model import DesiredState, InboundMessage, Jid, MessageId, Reason, TenantId
-from flowhq.steps import ConversationView, Decision, Outcome
 from tests.fakes.guards import guards
 from tests.fakes.memory import memory
 from tests.fakes.responder import FakeResponder
@@ -139,17 +138,6 @@ class Life:
     memory: Memory
 
 
-class Discreet(FakeResponder):
-    """Keeps silent where a person took over, as every responder has to."""
-
-    def respond(
-        self, message: InboundMessage, view: ConversationView, *, now: datetime
-    ) -> Decision:
-        if view.paused_until is not None and now < view.paused_until:
-            return Decision(Outcome.SKIPPED, "person")
-        return super().respond(message, view, now=now)
-
-
 class Shop:
     """The tenant: its platform, its database, and at most one process that runs it."""
 
@@ -212,7 +200,7 @@ class Shop:
             paused=False,
         )
         await lifecycle.apply(Event.START)
-        responder = Discreet()
+        responder = FakeResponder()
         parts = TenantParts(
             channel=self.platform,
             ledger=ledger,

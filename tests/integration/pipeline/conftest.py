@@ -18,7 +18,6 @@ from flowhq.db.pool import Database
 from flowhq.db.states import PostgresStatusBook
 from flowhq.db.tenants import NewTenant, create_tenant
 from flowhq.model import ChatHead, DesiredState, InboundMessage, Jid, TenantId
-from flowhq.steps import ConversationView, Decision, Outcome
 from tests.fakes.channel import CUSTOMER, FakeChannel
 from tests.fakes.clock import PATIENCE_S, until
 from tests.fakes.guards import guards
@@ -31,17 +30,6 @@ __all__ = ["database", "pg_home", "pg_server", "postgres_url"]
 PHONE = "+255700000001"
 # Nothing is held up; a test changes what it is about.
 QUICK = LimitSettings(pace_ms=0)
-
-
-class Echo(FakeResponder):
-    """Keeps silent where a person took over, as every responder has to."""
-
-    def respond(
-        self, message: InboundMessage, view: ConversationView, *, now: datetime
-    ) -> Decision:
-        if view.paused_until is not None and now < view.paused_until:
-            return Decision(Outcome.SKIPPED, "person")
-        return super().respond(message, view, now=now)
 
 
 class Watched(FakeChannel):
@@ -67,7 +55,7 @@ class Pipeline:
         self.ledger = PostgresLedger(database, tenant_id, key)
         self.channel = Watched()
         self.channel.monotonic = self.clock.monotonic
-        self.responder = Echo()
+        self.responder = FakeResponder()
         self.guards = guards(self.clock)
         self.memory = memory(self.clock)
         self.settings = QUICK

@@ -87,7 +87,7 @@ class Customer:
             source=Source.LIVE,
             sender=Jid("255711@c.us"),
         )
-        decision = self.responder.respond(message, self.view, now=self.now)
+        decision = self.responder.respond(message, self.view)
         if decision.bot_state is not None:
             # As JSON, since that is what the database gives back.
             self.state = json.loads(json.dumps(decision.bot_state))

@@ -135,7 +135,7 @@ async def test_a_contact_can_stop_the_bot_while_a_person_writes_to_them(
     bench.ledger.conversations[chat].paused_until = EPOCH + timedelta(hours=1)
     seen: list[ConversationView] = []
 
-    def stop(message: InboundMessage, view: ConversationView, *, now: object) -> Decision:
+    def stop(message: InboundMessage, view: ConversationView) -> Decision:
         seen.append(view)
         return Decision(Outcome.DONE, "opt_out", opted_out=True)
 

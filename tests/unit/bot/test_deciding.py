@@ -1,7 +1,7 @@
 """The rules around the responder: what comes first, and what is kept of it."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -36,9 +36,7 @@ class Words:
     def __init__(self) -> None:
         self.asked = 0
 
-    def respond(
-        self, message: InboundMessage, view: ConversationView, *, now: datetime
-    ) -> Decision:
+    def respond(self, message: InboundMessage, view: ConversationView) -> Decision:
         self.asked += 1
         stop = True if message.text == "stop" else None
         return Decision(

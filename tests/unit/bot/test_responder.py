@@ -42,7 +42,7 @@ def test_own_messages_are_never_answered() -> None:
         source=Source.LIVE,
         sender=Jid("c"),
     )
-    decision = customer.responder.respond(message, customer.view, now=MONDAY)
+    decision = customer.responder.respond(message, customer.view)
     assert (decision.outcome, decision.reason) == (Outcome.SKIPPED, "own")
 
 

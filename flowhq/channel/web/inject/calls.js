@@ -118,8 +118,8 @@ async function storedMessages(address, wanted) {
 async function history({chat, since, limit}) {
   const count = Math.min(limit, HISTORY_LIMIT);
   const stored = await storedMessages(chat, count);
-  const wanted = stored.filter((msg) => !dropReason(msg) && (since === null || (msg.t || 0) >= since));
-  wanted.sort((a, b) => (a.t || 0) - (b.t || 0)); // stable: equal times keep the page's order
+  const wanted = stored.filter((msg) => !dropReason(msg) && (since === null || timeOf(msg) >= since));
+  wanted.sort((a, b) => timeOf(a) - timeOf(b)); // stable: equal times keep the page's order
   const phone = await phoneFor(chat);
   return {messages: wanted.slice(-count).map((msg) => compact(msg, phone))};
 }
@@ -127,7 +127,7 @@ async function history({chat, since, limit}) {
 async function chats() {
   const all = await WPP.chat.list({ignoreGroupMetadata: true});
   const own = all.filter((chat) => ['c.us', 'lid'].includes(serverOf(jid(chat.id))));
-  own.sort((a, b) => (b.t || 0) - (a.t || 0));
+  own.sort((a, b) => timeOf(b) - timeOf(a));
   const heads = own.map(async (chat) => ({
     chat: jid(chat.id),
     t: chat.t ? number(chat.t) ?? 'none' : null,

@@ -126,6 +126,9 @@ function number(value) {
   return typeof found === 'number' && Number.isFinite(found) ? found : undefined;
 }
 
+// In seconds, of a message or of a chat: 0 if it has none that can be read.
+const timeOf = (model) => number(model.t) || 0;
+
 function compact(msg, phone) {
   const chat = chatOf(msg);
   const lid = serverOf(chat) === 'lid' ? userOf(chat) : '';
@@ -136,7 +139,7 @@ function compact(msg, phone) {
     type: text(msg.type, 100),
     // A media message's body may be a thumbnail in base64.
     text: text(msg.type === 'chat' ? msg.body : MEDIA_TYPES.has(msg.type) ? msg.caption : ''),
-    t: number(msg.t) || 0,
+    t: timeOf(msg),
     from: jid(msg.from),
     name: text(typeof msg.notifyName === 'string' ? msg.notifyName : '', 200),
     phone: lid ? phone : userOf(chat),
