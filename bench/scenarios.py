@@ -268,7 +268,7 @@ def network_away(home: Path, *, seconds: float = 90.0, taken_over: int = 3) -> R
 ORDINARY_POLICY = {
     "FLOWHQ_SUPERVISOR__RESTARTS_MAX": "10",
     "FLOWHQ_SUPERVISOR__HEALTHY_RESET_S": "600",
-    "FLOWHQ_SUPERVISOR__PROBE_TIMEOUT_S": "2",
+    "FLOWHQ_SUPERVISOR__PROBE_TIMEOUT_S": "5",
 }
 
 

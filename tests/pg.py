@@ -26,6 +26,7 @@ from flowhq.db.embedded import EmbeddedPostgres
 from flowhq.db.migrate import migrate
 from flowhq.db.pool import Database
 from flowhq.db.serveruser import choose_user, drop_options
+from flowhq.vault import Vault
 from tests.logsearch import search_folder
 from tests.ports import free_port
 from tests.vaults import open_vault
@@ -116,8 +117,14 @@ def empty_url(pg_server: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture
 async def database(postgres_url: str) -> AsyncIterator[Database]:
-    async with Database(postgres_url, vault=await open_vault(postgres_url)) as opened:
+    async with patient(postgres_url, await open_vault(postgres_url)) as opened:
         yield opened
+
+
+def patient(url: str, vault: Vault) -> Database:
+    """A database for tests that are not about its limits: a machine that is frozen for some seconds
+    does not fail them."""
+    return Database(url, vault=vault, command_timeout_s=60.0, connect_timeout_s=30.0)
 
 
 # -- an ordinary server ----------------------------------------------------------------------------

@@ -30,6 +30,8 @@ HASH = hash_password(PASSWORD)
 # What the simulator tells when a pairing was lost, or made anew.
 CODE_SHOWN = ("ref", "paired", "device_removed")
 
+# Between a page's login and its readiness.
+SYNC_DELAY_MS = 100
 # Nothing is held back, and what supervision waits for takes seconds instead of minutes. A probe
 # still has time to answer on a busy machine.
 SETTINGS = {
@@ -42,7 +44,7 @@ SETTINGS = {
     "FLOWHQ_SUPERVISOR__HEARTBEAT_S": "1",
     "FLOWHQ_SUPERVISOR__PROBE_S": "1",
     "FLOWHQ_SUPERVISOR__PROBE_MISSES": "2",
-    "FLOWHQ_SUPERVISOR__PROBE_TIMEOUT_S": "5",
+    "FLOWHQ_SUPERVISOR__PROBE_TIMEOUT_S": "10",
     "FLOWHQ_SUPERVISOR__BACKOFF_MIN_S": "0.2",
     "FLOWHQ_SUPERVISOR__BACKOFF_MAX_S": "2",
     "FLOWHQ_SUPERVISOR__STAGGER_S": "0.1",
@@ -64,7 +66,7 @@ class Simulator:
         until(self._ready.exists, bool, "the simulator listens", limit_s=START_LIMIT_S)
         self.url = orjson.loads(self._ready.read_bytes())["http"]
         # The first synchronisation takes as long as it must, and no longer.
-        self.control("config", sync_delay_ms=100)
+        self.control("config", sync_delay_ms=SYNC_DELAY_MS)
 
     def control(self, call: str, **body: object) -> dict[str, Any]:
         """The answer of `/control/<call>`, which must be a success."""

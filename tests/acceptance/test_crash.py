@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.parts import CODE_SHOWN, Daemon, Simulator
+from tests.acceptance.parts import CODE_SHOWN, SYNC_DELAY_MS, Daemon, Simulator
 from tests.acceptance.programs import until
 from tests.acceptance.shop import QUESTIONS, Shop
 
@@ -34,7 +34,7 @@ def at(simulator: Simulator, daemon: Daemon, shops: list[Shop]) -> Iterator[int]
     if daemon.program.exit_code is not None:
         come_back(daemon, shops)
     yield simulator.last_event()
-    simulator.control("config", send="ok")
+    simulator.control("config", send="ok", sync_delay_ms=SYNC_DELAY_MS)
 
 
 def come_back(daemon: Daemon, shops: list[Shop]) -> None:
@@ -82,6 +82,8 @@ def test_what_was_planned_is_sent_once_by_the_next_daemon(
             shop.ask(late, number)
     if released == "while the daemon is away":
         simulator.control("config", send="ok")
+    # What was queued is filed before the page is ready: what is filed later is no backlog.
+    simulator.control("config", sync_delay_ms=3000)
     come_back(daemon, shops)
     simulator.control("config", send="ok")
 

@@ -137,9 +137,11 @@ def tell_to_stop(daemon: Daemon) -> None:
     """Return when it is not ready any more; something keeps it from ending at once."""
     daemon.program.signal(signal.SIGTERM)
     health = until(
-        lambda: daemon.api.ask("GET", "/health"), lambda answer: answer.status == 503, "it stops"
+        lambda: daemon.api.ask("GET", "/health"),
+        lambda answer: answer.json() == {"status": "stopping"},
+        "it stops",
     )
-    assert health.json() == {"status": "stopping"}
+    assert health.status == 503
 
 
 def states_of_outbox(daemon: Daemon) -> set[str]:

@@ -54,7 +54,10 @@ def demo(home: Path) -> Iterator[Program]:
 @pytest.fixture(scope="module")
 def steps(demo: Program) -> list[str]:
     """What each pasted block printed."""
-    script = f"echo '{CUT}'\n".join(blocks())
+    pasted = blocks()
+    # A code that lasts: a reader scans another one if the first has run out meanwhile.
+    pasted[1] += "phone config '{\"qr_ttl\": 300}' > /dev/null\n"
+    script = f"echo '{CUT}'\n".join(pasted)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=demo.home,

@@ -30,6 +30,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def device(simulator: Simulator) -> AsyncIterator[FakePage]:
     """The bot's side: a page that waits for its scan."""
+    await simulator.control("config", qr_ttl=300)
     async with aiohttp.ClientSession() as session:
         page = FakePage(session, simulator.url)
         yield page
@@ -43,7 +44,9 @@ async def phone(browser: Browser, simulator: Simulator) -> AsyncIterator[Page]:
     problems: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
+        # A reset may take an account away while the page asks about it.
+        gone = "404" in message.text and "/control/chat" in message.location["url"]
+        if message.type in {"error", "warning"} and not gone:
             problems.append(message.text)
 
     page.on("console", note)

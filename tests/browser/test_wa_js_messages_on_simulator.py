@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser.simulator import Simulator
-from tests.browser.wa_page import CHAT, CUSTOMER, PHONE, READY, WaPage, wa_page
+from tests.browser.wa_page import CHAT, CUSTOMER, LIMIT_S, PHONE, READY, WaPage, wa_page
 from tests.fakes.clock import until
 
 LID = "100200300400500"
@@ -167,6 +167,21 @@ async def test_reading_marks_what_was_unread_and_nothing_twice(linked: WaPage) -
 # -- receiving ------------------------------------------------------------------------------
 
 
+# wa-js waits until no module has come for a while: here, until everything is filed.
+KEEP_GROWING = """setInterval(() => { if (!window.allFiled && window.__d)
+  window.__d(`SimFiller${performance.now()}`, [], () => {}); }, 100);"""
+
+
+async def everything_is_filed(wa: WaPage) -> None:
+    """The page has stored all that the platform had for it."""
+
+    async def filed() -> bool:
+        [device] = (await wa.control("state"))["devices"]
+        return device["online"] and not device["queued"]
+
+    await until(filed, "the page has everything", within_s=LIMIT_S)
+
+
 async def test_messages_that_came_while_the_page_was_closed_are_unread_without_events(
     linked: WaPage,
 ) -> None:
@@ -176,7 +191,12 @@ async def test_messages_that_came_while_the_page_was_closed_are_unread_without_e
     for text in ("Moja", "Mbili"):
         await linked.receive(text)
     since = len(linked.events)
-    await linked.open()
+    await linked.open(goto=False)
+    await linked.context.add_init_script(KEEP_GROWING)
+    await linked.page.goto(linked.simulator.url)
+
+    await everything_is_filed(linked)
+    await linked.run("window.allFiled = true")
     await linked.until(f"{READY} && WPP.chat.get('{CHAT}').unreadCount === 3")
     chats = await linked.run(
         """async () => (await WPP.chat.list({ignoreGroupMetadata: true}))
@@ -291,6 +311,7 @@ async def test_a_message_taken_back_loses_its_text(linked: WaPage) -> None:
     gone = await linked.event("chat.msg_revoke")
     assert gone == {"refId": heard["id"], "type": "sender_revoke"}
     await linked.until(f"WPP.whatsapp.MsgStore.get('{heard['id']}').type === 'revoked'")
+    await everything_is_filed(linked)
     await linked.close()
     await linked.open()
     await linked.until(READY)

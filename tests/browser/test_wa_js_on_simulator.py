@@ -271,9 +271,13 @@ async def test_the_policy_of_the_page_stops_foreign_scripts_only(wa: WaPage, csp
 async def test_modules_that_come_late_are_waited_for(wa: WaPage) -> None:
     await wa.control("config", module_delay_ms=2000)
     await wa.open(goto=False)
+    await wa.context.add_init_script(
+        "document.addEventListener('DOMContentLoaded',"
+        " () => { window.early = window.Debug === undefined; })"
+    )
     await wa.page.goto(wa.simulator.url, wait_until="commit")
-    assert await wa.run("window.Debug === undefined")
     await wa.pair()
+    assert await wa.run("window.early")
 
 
 async def test_a_build_without_a_module_lacks_what_rests_on_it_and_nothing_else(

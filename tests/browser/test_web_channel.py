@@ -1,6 +1,7 @@
 """The web channel on the simulator: pairing, messages of all kinds, sending, settling, states."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from flowhq.events import (
     QrShown,
     Ready,
 )
-from flowhq.model import Ack, Jid, MessageId, MessageKind, Source
+from flowhq.model import Ack, InboundMessage, Jid, MessageId, MessageKind, Source
 from tests.browser.simulator import Simulator
 from tests.browser.web_tenant import (
     CHAT,
@@ -113,7 +114,11 @@ async def test_a_pairing_survives_the_restart_of_the_browser(
 
         assert (await tenant.told(Ready, since=since)).phone == PHONE
         assert tenant.all_of(QrShown, since) == []
-        history = await tenant.channel.history(CHAT, since=None, limit=50)
+
+        async def past() -> Sequence[InboundMessage]:
+            return await tenant.channel.history(CHAT, since=None, limit=50)
+
+        history = await until(past, "what came meanwhile", within_s=LIMIT_S)
         assert [(m.text, m.source) for m in history] == [("While you were away", Source.CATCHUP)]
 
 
@@ -324,7 +329,7 @@ async def test_many_messages_at_once_come_in_order_and_none_is_lost(tenant: WebT
 async def test_a_buffer_that_nobody_reads_tells_how_much_it_dropped(
     simulator: Simulator, tmp_path: Path
 ) -> None:
-    await simulator.control("config", sync_delay_ms=0)
+    await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
     settings = settings_for(simulator.url, tmp_path / "profiles", event_buffer=5)
     async with open_host(settings) as host, open_tenant(host, simulator) as tenant:
         await tenant.pair()
@@ -428,7 +433,7 @@ async def test_a_send_that_the_page_is_still_at_is_pending_and_is_not_begun_agai
 ) -> None:
     """A page that was busy for longer than the limit finds the look-up right behind the send."""
     await tenant.pair()
-    patient = replace(tenant.host.settings, send_timeout_s=20)
+    patient = replace(tenant.host.settings, send_timeout_s=60)
     tenant.channel._settings = patient  # noqa: SLF001
     page = tenant.page()
     await page.evaluate(HOLD_CHATS)
@@ -471,6 +476,7 @@ async def test_a_lost_answer_is_unknown_and_found_in_the_store_after_a_restart(
     await tenant.simulator.control("config", ack_sends=False, dedup_sends=False)
     with pytest.raises(SendUnknownError):
         await tenant.channel.send(outbound(ID))
+    await tenant.outbox(1)
     await tenant.close()
     await tenant.simulator.control("config", ack_sends=True)
     since = len(tenant.events)

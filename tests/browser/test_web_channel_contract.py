@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
@@ -44,6 +45,9 @@ class WebStage:
         return str(answer["id"])
 
     async def answer_sends(self, how: Literal["ok", "refuse", "hold"]) -> None:
+        # Only what is held is waited for in vain.
+        limit_s = 5 if how == "hold" else 20
+        self.channel._settings = replace(self._host.settings, send_timeout_s=limit_s)  # noqa: SLF001
         send = "ERROR_UNKNOWN" if how == "refuse" else how
         await self._simulator.control("config", send=send)
 
@@ -64,7 +68,7 @@ class TestWebChannel(ChannelContract):
     @pytest.fixture
     async def stage(self, simulator: Simulator, tmp_path: Path) -> AsyncIterator[WebStage]:
         await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
-        settings = settings_for(simulator.url, tmp_path / "profiles", send_timeout_s=5)
+        settings = settings_for(simulator.url, tmp_path / "profiles")
         async with open_host(settings) as host:
             stage = WebStage(host, simulator)
             await stage.channel.open()

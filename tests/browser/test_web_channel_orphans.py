@@ -131,7 +131,7 @@ async def test_a_browser_that_is_just_starting_is_gone(
 async def test_a_daemon_that_was_killed_finds_its_tenants_paired(
     simulator: Simulator, tmp_path: Path
 ) -> None:
-    await simulator.control("config", sync_delay_ms=0)
+    await simulator.control("config", sync_delay_ms=0, qr_ttl=50)
     async with open_host(settings_for(simulator.url, tmp_path)) as host:
         async with open_tenant(host, simulator) as tenant:
             await tenant.pair()

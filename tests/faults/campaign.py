@@ -145,6 +145,8 @@ HABITS: tuple[tuple[int, dict[str, object]], ...] = (
 AWAY_S = 0.5
 # And after the last start of a batch, while the past is read: live messages must not overtake it.
 AWAKE_S = 2.0
+# A daemon starts, catches up and comes so far for the twentieth time.
+REACHED_LIMIT_S = 150.0
 
 
 class PeerArena:
@@ -173,7 +175,7 @@ class PeerArena:
                 if not self._dead:
                     daemon.kill()
                 daemon.launch(kill_point=blow.name)
-                daemon.wait_until_dead()
+                daemon.wait_until_dead(limit_s=REACHED_LIMIT_S)
             case Kind.STOP:
                 self._revive()
                 self._world.postgres.stop_at_once()

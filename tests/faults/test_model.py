@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from flowhq.bot import outbound
 from flowhq.events import ConnectionLost, MessageSeen
 from flowhq.model import Ack, InboundMessage, Jid
 from tests.faults.model import Shop, run
@@ -388,8 +389,11 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(EXAMPLES * 60)
 def test_whatever_happens_each_cause_has_one_reply_and_each_chat_its_order(
-    postgres_url: str,
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # By the model's fast clock a moment of the machine's would be enough to give a reply up.
+    monkeypatch.setattr(outbound, "BLOCK_S", 36_000.0)
+
     class OnPostgres(Machine):
         url = postgres_url
 

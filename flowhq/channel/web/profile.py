@@ -19,7 +19,8 @@ LOCK = "SingletonLock"
 LOCK_FILES = (LOCK, "SingletonCookie", "SingletonSocket")
 # What a driver's command line ends with: a browser whose parent is not one has lost its driver.
 DRIVER_MARK = "run-driver"
-KILL_LIMIT_S = 2.0
+# A process that waits for a busy disk dies when its write has ended.
+KILL_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,8 @@
   window.require = require;
 
   define('__debug', [], (_g, _r, _d, _n, _l, module) => {
-    module.exports = { modulesMap };
+    // Empty until the last module is there: clients take a map that stopped growing for complete.
+    module.exports = { get modulesMap() { return holding ? {} : modulesMap; } };
   });
   define('SimLoader', [], (_g, _r, _d, _n, _l, module) => {
     module.exports = { release };

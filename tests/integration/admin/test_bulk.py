@@ -150,6 +150,7 @@ class TestWithAFleetThatFails:
         run = await begin(api, verb="restart", tenants=ids)
         seen = await becomes(api, run, lambda now: bool(now["outcomes"].get("running") == AT_ONCE))
         assert seen["outcomes"] == {"running": AT_ONCE, "waiting": 4}
+        await until(lambda: fleet.at_once == AT_ONCE, "all of them at their verb")
         fleet.go.set()
         assert (await ended(api, run))["outcomes"] == {"done": len(ids)}
         assert fleet.most == AT_ONCE

@@ -31,6 +31,7 @@ from flowhq.model import (
 )
 from flowhq.steps import ConversationView, Decision, Outcome, Recorded
 from tests.fakes.admin import FakeAudit, FakeFleet
+from tests.fakes.clock import PATIENCE_S
 from tests.integration.admin.conftest import PASSWORD, Answer, Api, basic
 from tests.pg import execute, fetchval
 
@@ -301,7 +302,7 @@ async def test_head_of_an_export_leaves_the_connection_to_the_next_request(api: 
     host, _, port = api.base.removeprefix("http://").partition(":")
     head = f"Host: {host}:{port}\r\nAuthorization: {basic(PASSWORD)}\r\n\r\n"
     reader, writer = await asyncio.open_connection(host, int(port))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         writer.write(f"HEAD {path} HTTP/1.1\r\n{head}".encode())
         first = await reader.readuntil(b"\r\n\r\n")
         writer.write(f"GET /health HTTP/1.1\r\n{head}".encode())

@@ -218,6 +218,7 @@ async def test_who_comes_back_goes_on_where_it_was(api: Api, office: Office, sho
         await receive(shop, 1, "moja")
         await office.tell()
         first = await stream.frame()
+    await until(lambda: not office.feed.open, "the end of the first stream")
     for number, text in ((2, "mbili"), (3, "tatu")):
         await receive(shop, number, text)
     await office.tell()

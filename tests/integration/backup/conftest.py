@@ -17,7 +17,7 @@ from flowhq.db.pool import Database
 from flowhq.db.tenants import NewTenant, create_tenant
 from flowhq.model import Ack, InboxState, TenantId
 from tests.integration.db.messages import TEXT, say
-from tests.pg import TEMPLATE, empty_url, fresh_database, pg_home, pg_server
+from tests.pg import TEMPLATE, empty_url, fresh_database, patient, pg_home, pg_server
 from tests.vaults import open_vault
 
 __all__ = ["empty_url", "pg_home", "pg_server"]
@@ -70,7 +70,7 @@ def there_url(pg_server: EmbeddedPostgres) -> Iterator[str]:
 
 
 async def houses(url: str, profiles: Path) -> AsyncIterator[House]:
-    async with Database(url, vault=await open_vault(url)) as database:
+    async with patient(url, await open_vault(url)) as database:
         yield House(url, database, await load_installation(url), profiles)
 
 

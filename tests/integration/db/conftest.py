@@ -15,6 +15,7 @@ from flowhq.model import TenantId
 from tests.pg import (
     database,
     empty_url,
+    patient,
     pg_home,
     pg_server,
     plain_server,
@@ -50,7 +51,7 @@ def any_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def store(any_url: str) -> AsyncIterator[Database]:
-    async with Database(any_url, vault=await open_vault(any_url)) as opened:
+    async with patient(any_url, await open_vault(any_url)) as opened:
         yield opened
 
 
@@ -72,6 +73,19 @@ async def open_shop(database: Database, installation: Installation, phone: str) 
     row = await create_tenant(database, NewTenant("Duka", phone, "Duka la Asha"))
     key = installation.tenant_key(row.tenant_id)
     return Shop(row.tenant_id, PostgresLedger(database, row.tenant_id, key), database)
+
+
+@asynccontextmanager
+async def hasty_shop(url: str, *, command_timeout_s: float) -> AsyncIterator[Shop]:
+    """A shop that was made without haste, on a database with little time for a statement."""
+    installation = await load_installation(url)
+    async with Database(url) as calm:
+        made = await open_shop(calm, installation, "+255700000001")
+    async with Database(
+        url, min_size=1, max_size=2, command_timeout_s=command_timeout_s
+    ) as database:
+        key = installation.tenant_key(made.tenant_id)
+        yield Shop(made.tenant_id, PostgresLedger(database, made.tenant_id, key), database)
 
 
 @pytest.fixture

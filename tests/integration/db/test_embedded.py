@@ -150,6 +150,7 @@ def test_a_daemon_started_at_once_after_a_kill_gets_the_directory(
     assert holder.stdout is not None
     holder.stdout.readline()
     holder.kill()
+    holder.wait()
     asyncio.run(_opens(home))
 
 

@@ -29,7 +29,7 @@ from flowhq.errors import (
 )
 from flowhq.model import InboxState, TenantId
 from tests.fakes.clock import until
-from tests.integration.db.conftest import Shop, open_shop
+from tests.integration.db.conftest import Shop, hasty_shop, open_shop
 from tests.integration.db.messages import ASHA_PN, TEXT, say
 from tests.pg import execute, fetchval
 from tests.ports import free_port
@@ -180,10 +180,9 @@ async def test_a_statement_that_the_server_itself_breaks_off_is_one_not_ended_in
 async def test_a_step_that_does_not_end_is_told_from_a_server_that_is_away(
     postgres_url: str,
 ) -> None:
-    async with Database(postgres_url, command_timeout_s=2.0) as database:
-        shop = await open_shop(database, await load_installation(postgres_url), "+255700000001")
+    async with hasty_shop(postgres_url, command_timeout_s=2.0) as shop:
         recorded = await shop.ledger.record(TEXT, state=InboxState.NEW)
-        async with database.tenant(shop.tenant_id) as holder:
+        async with shop.database.tenant(shop.tenant_id) as holder:
             await holder.execute("SELECT FROM conversations FOR UPDATE")
             with pytest.raises(StoreTimeoutError):
                 await shop.ledger.process(recorded.key, say("Karibu"))
@@ -193,14 +192,13 @@ async def test_a_step_that_does_not_end_is_told_from_a_server_that_is_away(
 
 
 async def test_a_call_that_does_not_end_is_broken_off_and_done_later(postgres_url: str) -> None:
-    async with Database(postgres_url, min_size=1, max_size=1, command_timeout_s=1.0) as database:
-        shop = await open_shop(database, await load_installation(postgres_url), "+255700000001")
+    async with hasty_shop(postgres_url, command_timeout_s=2.0) as shop:
         async with owner_connection(postgres_url) as holder, holder.transaction():
             await holder.execute("LOCK TABLE inbox IN EXCLUSIVE MODE")
             with pytest.raises(StoreTimeoutError):
                 await shop.ledger.record(TEXT, state=InboxState.NEW)
         assert (await shop.ledger.record(TEXT, state=InboxState.NEW)).fresh
-        assert database.figures().size == 1
+        assert shop.database.figures().size == 1
 
 
 async def test_a_cancelled_call_changes_nothing_and_frees_its_connection(

@@ -189,10 +189,14 @@ async def test_events_without_a_number_are_found_however_many_the_planner_expect
     assert "using events_waiting_idx" in plan, plan
 
 
-# All messages are of the morning of one day: a day that has just begun would be too short for an
-# index to be worth its while.
-NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0)
-PLACE = (NOON, UUID(int=7))
+@pytest.fixture
+async def place(filled: tuple[Database, object]) -> tuple[datetime, UUID]:
+    """Noon of the day that the messages are of, whatever day it is by now. They are of its morning:
+    a day that has just begun would be too short for an index to be worth its while."""
+    database, tenant_id = filled
+    async with database.tenant(tenant_id) as tx:  # type: ignore[arg-type]
+        last = await tx.fetchval("SELECT max(created_at) FROM message_logs")
+    return last.astimezone(UTC).replace(hour=12, minute=0, second=0), UUID(int=7)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +211,7 @@ PLACE = (NOON, UUID(int=7))
 async def test_the_list_of_tenants_walks_along_its_index_from_its_place_on(
     filled: tuple[Database, object], chosen: TenantFilter
 ) -> None:
-    sql, arguments = tenantlists.find_statement(chosen, PLACE)
+    sql, arguments = tenantlists.find_statement(chosen, (NOW, UUID(int=7)))
     async with filled[0].ops() as tx:
         rows = await tx.fetch(f"EXPLAIN {sql}", 50, *arguments)
     plan = "\n".join(row[0] for row in rows)
@@ -232,25 +236,27 @@ async def test_how_much_waits_is_read_from_the_indexes_of_what_waits(
 
 
 async def test_a_page_of_the_log_leaves_out_the_days_after_it(
-    filled: tuple[Database, object],
+    filled: tuple[Database, object], place: tuple[datetime, UUID]
 ) -> None:
-    sql, arguments = logs.log_statement(logs.LogFilter(), PLACE)
+    sql, arguments = logs.log_statement(logs.LogFilter(), place)
     plan = await plan_of_log(filled, sql, arguments)
     assert len(set(re.findall(r"message_logs_\d{8}", plan))) <= 2, plan
 
 
 async def test_the_log_of_some_hours_opens_their_days_alone(
-    filled: tuple[Database, object],
+    filled: tuple[Database, object], place: tuple[datetime, UUID]
 ) -> None:
-    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0)
+    noon = place[0]
     chosen = logs.LogFilter(Direction.IN, since=noon - timedelta(hours=2), until=noon)
     plan = await plan_of_log(filled, *logs.log_statement(chosen))
     assert len(set(re.findall(r"message_logs_\d{8}", plan))) <= 2, plan
     assert "Seq Scan" not in plan, plan
 
 
-async def test_the_log_of_a_contact_is_read_by_its_chats(filled: tuple[Database, object]) -> None:
-    sql, arguments = logs.chat_log_statement([UUID(int=5)], logs.LogFilter(), PLACE)
+async def test_the_log_of_a_contact_is_read_by_its_chats(
+    filled: tuple[Database, object], place: tuple[datetime, UUID]
+) -> None:
+    sql, arguments = logs.chat_log_statement([UUID(int=5)], logs.LogFilter(), place)
     plan = await plan_of_log(filled, sql, arguments)
     assert "conversation_id_created_at_idx" in plan, plan
 

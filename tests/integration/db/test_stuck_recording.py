@@ -8,12 +8,10 @@ from flowhq.bot.chats import Place, QueuedMessage
 from flowhq.bot.inbound import Inbound
 from flowhq.bot.trace import Traces
 from flowhq.clock import SystemClock
-from flowhq.db.installation import load_installation
-from flowhq.db.pool import Database
 from flowhq.model import ChatKey
 from tests.fakes.memory import dedup
 from tests.fakes.recording import recording
-from tests.integration.db.conftest import Shop, open_shop
+from tests.integration.db.conftest import Shop, hasty_shop
 from tests.integration.db.messages import ASHA_LID, BY_LID, BY_PHONE, message
 
 
@@ -53,9 +51,8 @@ class Door:
 @pytest.fixture
 async def door(postgres_url: str) -> AsyncIterator[Door]:
     """Asha wrote under both her addresses, and nothing says yet that she is one."""
-    async with Database(postgres_url, command_timeout_s=1.0) as database:
-        installation = await load_installation(postgres_url)
-        door = Door(await open_shop(database, installation, "+255700000001"))
+    async with hasty_shop(postgres_url, command_timeout_s=2.0) as shop:
+        door = Door(shop)
         await door.inbound.admit(message("3A01"), seen_at=0.0)
         await door.inbound.admit(message("3A02", chat=ASHA_LID, sender=ASHA_LID), seen_at=0.0)
         assert door.lined_up == [(BY_PHONE, "3A01"), (BY_LID, "3A02")]

@@ -71,6 +71,10 @@ async def test_an_answered_message_is_told_from_its_arrival_to_its_last_ack(
         message = pipeline.receive("habari")
         await until(lambda: pipeline.sent() == ["re: habari"])
         client_id = pipeline.channel.sent[0].client_id
+        await pipeline.eventually(
+            lambda: find(pipeline, message),
+            lambda story: story and story.replies and story.replies[0].accepted_at is not None,
+        )
         for ack in (Ack.DELIVERED, Ack.READ):
             pipeline.channel.acknowledge(client_id, ack)
         await pipeline.eventually(

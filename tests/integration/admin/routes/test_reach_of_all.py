@@ -90,7 +90,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 # Nothing of a stream but its beginning is read.
 STREAM_BYTES = 1_024
-READ_LIMIT_S = 10
+READ_LIMIT_S = 30
 
 
 @dataclass(frozen=True)
