@@ -1,5 +1,6 @@
 """The phone page in a real browser: link, chat, see ticks and typing, unlink."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -7,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, Route, async_playwright, expect
 
 from tests.browser.simulator import Simulator
 from tests.integration.simulator.fake_page import FakePage
@@ -108,6 +109,26 @@ async def test_a_newcomer_links_a_device_and_talks_to_the_bot(
     await expect(answer.locator("em")).to_have_text("(sold out)")
     await expect(phone.locator("#typing")).to_have_text("")
     assert [(await device.receive())["ack"] for _ in range(2)] == [2, 3]
+
+
+async def test_a_chat_opened_before_the_link_was_answered_stays_open(
+    phone: Page, device: FakePage
+) -> None:
+    opened = asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        answer = await route.fetch()
+        await opened.wait()
+        await route.fulfill(response=answer)
+
+    await phone.route("**/control/scan_live", answer_late)
+    await link(phone, device)
+    await open_chat(phone)
+    await expect(phone.locator("#composer")).to_be_visible()
+    opened.set()
+    await expect(phone.locator("#link-answer")).to_contain_text("Linked to")
+    await write(phone, "habari")
+    assert (await device.receive())["msg"]["body"] == "habari"
 
 
 async def test_the_owner_types_on_the_phone(phone: Page, device: FakePage) -> None:

@@ -31,6 +31,8 @@ function view(name) {
   document.body.dataset.view = name;
 }
 
+const isInChat = () => document.body.dataset.view === 'chat';
+
 const digits = (text) => text.replace(/[^0-9]/g, '');
 
 function chooseAccount(phone) {
@@ -59,9 +61,11 @@ async function refresh() {
   }
   refreshing = true;
   try {
+    const asked = shown.account;
     const state = await control('state');
     accounts = state.accounts;
-    if (!accounts.some(({ phone }) => phone === shown.account)) {
+    // One that was chosen meanwhile may be newer than this state.
+    if (shown.account === asked && !accounts.some(({ phone }) => phone === asked)) {
       shown.account = accounts.length === 1 ? accounts[0].phone : null;
       shown.customer = null;
     }
@@ -132,9 +136,8 @@ byId('link-form').addEventListener('submit', (event) => {
     const name = form.get('name').trim();
     await control('scan_live', name ? { ...body, name } : body);
     event.target.reset();
-    shown.account = phone;
-    shown.customer = null;
-    view('chats');
+    // The account shows up before this answer: a chat that was opened in it stays open.
+    if (shown.account !== phone || !isInChat()) chooseAccount(phone);
     return `Linked to ${phoneText(phone)}.`;
   });
 });
