@@ -1,5 +1,6 @@
 """The fixture that every test passes through really catches what is left behind."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,9 @@ async def test_leaves_a_task_on_purpose():
 
 
 def test_what_outlives_a_test_fails_it(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest(CONFTEST.read_text().replace("GRACE_S = 2.0", "GRACE_S = 0.1"))
+    conftest, changed = re.subn(r"(?m)^GRACE_S = .*$", "GRACE_S = 1.0", CONFTEST.read_text())
+    assert changed == 1
+    pytester.makeconftest(conftest)
     pytester.makeini(SETTINGS)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")

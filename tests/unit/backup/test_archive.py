@@ -7,7 +7,7 @@ import stat
 import tarfile
 from datetime import UTC, date, datetime
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
@@ -19,7 +19,7 @@ from flowhq.errors import BackupError
 KEY = GivenKey(b"k" * 32)
 MANIFEST = Manifest(
     format=archive.FORMAT,
-    tenant_id=uuid4(),
+    tenant_id=UUID(int=7),
     schema_version=10,
     program_version="0.1.0",
     taken_at=datetime(2026, 11, 21, tzinfo=UTC),

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from flowhq.bot import retry
 from flowhq.bot.answering import LIVE_S, LONGEST_WAIT_S, Answering
 from flowhq.bot.chats import QueuedMessage
 from flowhq.bot.ratelimit import ReplyBudget
@@ -23,7 +24,7 @@ from flowhq.model import (
     Source,
 )
 from flowhq.steps import ConversationView, Decision, Outcome
-from tests.fakes.clock import EPOCH, FakeClock, settle
+from tests.fakes.clock import EPOCH, PATIENCE_S, FakeClock, settle
 from tests.fakes.guards import guards
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.meter import FakeMeter
@@ -82,7 +83,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(retry, "PROOF_S", PATIENCE_S)
     return Bench()
 
 

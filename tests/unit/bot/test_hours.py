@@ -202,7 +202,7 @@ def oracle_open(value: dict[str, Any], zone: str, moment: datetime) -> bool:
     return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(weeks(), ZONES, MOMENTS, st.integers(0, 3))
 @example(
     {"sun": [["00:30", "02:30"]]}, "Europe/Berlin", datetime(2026, 10, 25, 0, 40, tzinfo=UTC), 0

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from flowhq.bot import retry
 from flowhq.bot.recording import APART_S, PATIENT_TRIES, TIMEOUTS_MAX, UNRECORDABLE
 from flowhq.bot.retry import LONGEST_WAIT_S
 from flowhq.errors import StoreTimeoutError
 from flowhq.model import ChatKey, InboundMessage, InboxKey, Jid, MessageId
 from flowhq.steps import Recorded
+from tests.fakes.clock import PATIENCE_S
 from tests.unit.bot.test_inbound import CHAT, LID, Bench, message
 
 
@@ -32,7 +34,8 @@ class Stuck:
 
 
 @pytest.fixture
-def bench() -> Bench:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(retry, "PROOF_S", PATIENCE_S)
     return Bench()
 
 

@@ -208,12 +208,12 @@ def test_a_quantity_is_the_only_number_in_a_message(text: str, quantity: int | N
 
 def test_the_longest_message_costs_no_more_than_its_first_words() -> None:
     text = "lorem ipsumdolor nataka kuagizaa kituu " * 3000
-    started = time.perf_counter()
+    started = time.thread_time()
     words = read_words(text)
     VOCABULARY.intents(words)
     VOCABULARY.spoken(words)
     assert len(words.loose) <= 60
-    assert time.perf_counter() - started < 0.25
+    assert time.thread_time() - started < 0.25
 
 
 @given(st.text(max_size=300))

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhq.bot.profile import BusinessProfile, LocalText, parse_profile
@@ -159,7 +159,6 @@ JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(BusinessProfile.model_fields, JSON)))
 def test_any_json_is_read_or_refused_and_nothing_else(details: dict[str, Any]) -> None:
     place = "details"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowhq.bot.replies.dialogues import reference
@@ -430,7 +430,7 @@ def test_every_entry_of_a_long_list_is_on_exactly_one_page() -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("ab \n\U0001f600"), max_size=12000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_splitting_loses_nothing(text: str) -> None:
     parts = split_text(text)
     assert all(units(part) <= TEXT_UNITS_MAX for part in parts)
@@ -454,7 +454,7 @@ TALK = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 @given(
     TALK,
     st.sampled_from(
@@ -480,10 +480,10 @@ def test_any_conversation_is_decided_and_its_state_is_small_json(
 def test_an_answer_takes_a_few_milliseconds_at_most() -> None:
     customer = customer_of()
     texts = ["mambo", "bei ya kusuka ni shilingi ngapi jamani", "weka miadi", "1", "kesho", "0"]
-    started = time.perf_counter()
+    started = time.thread_time()
     for text in texts * 50:
         customer.says(text)
-    assert (time.perf_counter() - started) / 300 < 0.015
+    assert (time.thread_time() - started) / 300 < 0.015
 
 
 def test_a_stored_language_that_is_none_falls_back_to_the_tenants() -> None:

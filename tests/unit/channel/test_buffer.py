@@ -158,7 +158,7 @@ async def test_an_outage_with_two_hundred_tenants_keeps_memory_within_bounds() -
         room = Room(20_000)
         buffers = [EventBuffer(500, room) for _ in range(200)]
         sizes = []
-        for round_ in range(3):
+        for round_ in range(2):
             for buffer in buffers:
                 for n in range(500):
                     buffer.put(message(f"{round_}-{n}"))
@@ -167,6 +167,6 @@ async def test_an_outage_with_two_hundred_tenants_keeps_memory_within_bounds() -
         tracemalloc.stop()
     told = [event for buffer in buffers for event in await read_all(buffer)]
     assert sum(isinstance(event, MessageSeen) for event in told) == 20_000
-    assert sum(event.count for event in told if isinstance(event, EventsDropped)) == 280_000
+    assert sum(event.count for event in told if isinstance(event, EventsDropped)) == 180_000
     assert sizes[0] < 60_000_000
     assert sizes[-1] < sizes[0] * 1.05

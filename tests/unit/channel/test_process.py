@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -85,9 +86,7 @@ async def test_waiting_ends_at_its_limit_with_those_that_still_run(leader: Proce
 
 
 def test_a_zombie_does_not_count_as_running_and_is_reaped() -> None:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {})
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     zombie = process.find_process(pid)
     assert zombie is not None

@@ -12,7 +12,7 @@ from flowhq.config import SupervisorSettings
 from flowhq.errors import ChannelRestartError
 from flowhq.model import Reason, TenantId, TenantSnapshot
 from flowhq.supervisor import Supervisor
-from tests.fakes.clock import FakeClock, settle
+from tests.fakes.clock import PATIENCE_S, FakeClock, settle
 from tests.fakes.desk import FakeDesk, FakeRunner, tenant
 
 ONE, TWO, THREE = tenant(1), tenant(2), tenant(3)
@@ -58,7 +58,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(keeper_module, "STOP_SLACK_S", 0.05)
+    monkeypatch.setattr(keeper_module, "STOP_SLACK_S", PATIENCE_S)
     bench = Bench()
     yield bench
     for runners in bench.desk.runners.values():
@@ -66,6 +66,12 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
             runner.drained.set()
             runner.may_close.set()
     await bench.supervisor.close()
+
+
+@pytest.fixture
+def impatient(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that does not end costs the test next to nothing."""
+    monkeypatch.setattr(keeper_module, "STOP_SLACK_S", 0.05)
 
 
 async def nothing_more() -> None:

@@ -58,9 +58,8 @@ async def test_a_verb_under_way_when_the_daemon_closes_leaves_nothing_running(be
     assert bench.snapshot().desired is DesiredState.RUNNING
 
 
-async def test_one_that_cannot_be_closed_keeps_no_other_from_it(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("impatient")
+async def test_one_that_cannot_be_closed_keeps_no_other_from_it(bench: Bench) -> None:
     await bench.start(ONE, TWO)
     bench.desk.runner(ONE).may_close.clear()
     bench.desk.runner(TWO).drained.clear()

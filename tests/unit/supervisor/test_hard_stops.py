@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from flowhq import keeper as keeper_module
 from flowhq.bot.lifecycle import State
 from flowhq.errors import WrongStateError
-from tests.fakes.clock import settle, until
+from flowhq.model import TenantId
+from tests.fakes.clock import PATIENCE_S, settle
 from tests.unit.supervisor.conftest import ONE, Bench
 
 
@@ -19,17 +21,26 @@ async def test_a_drain_that_takes_too_long_is_given_up(bench: Bench) -> None:
     assert bench.state() is State.STOPPED
 
 
-async def test_a_worker_that_does_not_end_is_killed(bench: Bench) -> None:
+@pytest.mark.usefixtures("impatient")
+async def test_a_worker_that_does_not_end_is_killed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await bench.start()
-    runner = bench.desk.runner(ONE)
-    runner.may_close.clear()
-    stopping = asyncio.create_task(bench.supervisor.stop(ONE))
-    await until(lambda: bench.desk.asked("kill"))
-    runner.may_close.set()
-    await stopping
+    bench.desk.runner(ONE).may_close.clear()
+    kill = bench.desk.kill
+
+    async def killed(tenant_id: TenantId) -> None:
+        await kill(tenant_id)
+        monkeypatch.setattr(keeper_module, "STOP_SLACK_S", PATIENCE_S)
+        bench.desk.runner(ONE).may_close.set()
+
+    monkeypatch.setattr(bench.desk, "kill", killed)
+    await bench.supervisor.stop(ONE)
+    assert bench.desk.asked("kill") == [("kill", ONE)]
     assert bench.state() is State.STOPPED
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_that_survives_even_that_keeps_its_place(bench: Bench) -> None:
     await bench.start()
     bench.desk.runner(ONE).may_close.clear()

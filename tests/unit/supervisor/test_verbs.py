@@ -7,7 +7,7 @@ import pytest
 from flowhq.bot.lifecycle import Event
 from flowhq.errors import LoginRequiredError, NotFoundError, StoreUnavailableError, WrongStateError
 from flowhq.model import DesiredState, Reason, TenantId, TenantStatus, WorkerStatus
-from tests.fakes.clock import settle
+from tests.fakes.clock import PATIENCE_S, settle
 from tests.fakes.desk import tenant
 from tests.unit.supervisor.conftest import CRASH, ONE, TWO, Bench
 
@@ -208,7 +208,7 @@ async def test_a_reload_goes_to_the_desk(bench: Bench) -> None:
 
 async def test_a_change_is_told_to_who_waits_and_otherwise_the_present(bench: Bench) -> None:
     await bench.start()
-    waiting = asyncio.create_task(bench.supervisor.changed(ONE, 5))
+    waiting = asyncio.create_task(bench.supervisor.changed(ONE, PATIENCE_S))
     await settle()
     await bench.supervisor.pause(ONE)
     told = await waiting

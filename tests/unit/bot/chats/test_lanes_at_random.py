@@ -35,7 +35,7 @@ class Restless(Work):
         return found
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     bursts=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=12),
     capacity=st.integers(1, 4),
@@ -82,7 +82,7 @@ class RestlessJoined(Joined, Restless):
                 await super().handle(chat, item)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5)), max_size=14),
     capacity=st.integers(1, 4),

@@ -9,7 +9,7 @@ from flowhq.bot.outbound import SETTLE_S
 from flowhq.errors import ChannelRestartError
 from flowhq.model import OutboxState
 from tests.fakes.channel import SendMode
-from tests.fakes.clock import settle, until
+from tests.fakes.clock import PATIENCE_S, settle, until
 from tests.unit.bot.outbound.conftest import OTHER, Bench
 
 
@@ -66,7 +66,10 @@ async def test_draining_with_nothing_under_way_is_over_at_once(bench: Bench) -> 
     assert bench.channel.calls == []
 
 
-async def test_what_was_accepted_is_recorded_even_if_the_stop_comes_meanwhile(bench: Bench) -> None:
+async def test_what_was_accepted_is_recorded_even_if_the_stop_comes_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowhq.bot.outbound.RECORD_S", PATIENCE_S)
     async with bench.running():
         gate = bench.ledger.outages.hold("mark_accepted")
         [row] = await bench.say("habari")
