@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,19 @@ async def crash_renderer(tenant: WebTenant) -> None:
     await tenant.lost()
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
+
+
+@asynccontextmanager
+async def hanging(tenant: WebTenant) -> AsyncIterator[None]:
+    """The page computes for ever: what is asked of it from now on waits behind that."""
+    asking = asyncio.ensure_future(tenant.page().evaluate("() => { for (;;); }"))
+    try:
+        # So that it is asked first.
+        await asyncio.sleep(0)
+        yield
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
 
 
 # -- the page -------------------------------------------------------------------------------------
@@ -183,32 +197,31 @@ async def test_a_send_that_a_reload_interrupts_is_unknown(tenant: WebTenant) -> 
 async def test_a_hung_page_is_found_by_the_probe_and_can_still_be_closed(
     tenant: WebTenant,
 ) -> None:
-    await tenant.page().evaluate("() => { setTimeout(() => { for (;;); }, 0); }")
+    async with hanging(tenant):
+        started = time.monotonic()
+        with pytest.raises(ChannelRestartError) as hung:
+            await tenant.channel.probe()
+        assert reason_of(hung.value) == Reason.PAGE_HUNG
+        assert time.monotonic() - started < 30
+        with pytest.raises(SendUnknownError):
+            await tenant.channel.send(outbound(ID))
 
-    started = time.monotonic()
-    with pytest.raises(ChannelRestartError) as hung:
-        await tenant.channel.probe()
-    assert reason_of(hung.value) == Reason.PAGE_HUNG
-    assert time.monotonic() - started < 30
-    with pytest.raises(SendUnknownError):
-        await tenant.channel.send(outbound(ID))
+        tree = process.tree_of(tenant.browser())
+        await tenant.close()
 
-    tree = process.tree_of(tenant.browser())
-    await tenant.close()
-
-    await gone(tree)
+        await gone(tree)
     await comes_back(tenant)
 
 
 async def test_a_hung_page_can_be_killed_at_once(tenant: WebTenant) -> None:
-    await tenant.page().evaluate("() => { setTimeout(() => { for (;;); }, 0); }")
-    tree = process.tree_of(tenant.browser())
+    async with hanging(tenant):
+        tree = process.tree_of(tenant.browser())
 
-    started = time.monotonic()
-    await tenant.channel.kill()
+        started = time.monotonic()
+        await tenant.channel.kill()
 
-    assert time.monotonic() - started < 30
-    await gone(tree)
+        assert time.monotonic() - started < 30
+        await gone(tree)
 
 
 async def test_a_page_that_wants_to_leave_stays_where_it_is(
